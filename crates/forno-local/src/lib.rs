@@ -1,1 +1,18 @@
-//! placeholder
+//! The pocket EC2: an HTTP endpoint on loopback that speaks EC2's, SSM's and
+//! STS's own wire protocols and starts real machines.
+//!
+//! It exists so that a bake needs no cloud account: the same SDK calls, state
+//! machines and error codes, with machines of this host behind them. It uses no
+//! other crate of the workspace but `forno-machine`, so that foreign clients
+//! can judge it without our own types in between. What it does and does not is
+//! written down in `docs/PROTOCOL.md`.
+
+mod config;
+mod credentials;
+mod endpoint;
+mod error;
+
+pub use config::{Config, MachineChoice, Mode, Progress};
+pub use credentials::Credentials;
+pub use endpoint::{EndpointInfo, PocketEc2, running_endpoint};
+pub use error::Error;
