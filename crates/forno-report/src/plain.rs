@@ -1,0 +1,248 @@
+//! A line per event, for logs: nothing moves, nothing is drawn twice.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use forno_events::{BakeId, Envelope, Event, StepId, Stream};
+
+use crate::model::{BakeView, StepState, Story};
+use crate::sentences::{self, labelled, step_name};
+use crate::words::{clean, millis};
+use crate::{Options, Renderer, Sink, summary};
+
+/// A wait is told after so long, and again after so long.
+const FIRST_HEARTBEAT_MS: u64 = 10_000;
+const HEARTBEAT_MS: u64 = 30_000;
+
+/// Renders plain lines.
+pub struct Plain {
+    out: Sink,
+    options: Options,
+    story: Story,
+    /// When each step last told that it waits or proceeds.
+    heartbeats: HashMap<(BakeId, StepId), u64>,
+}
+
+impl Plain {
+    pub fn new(out: Sink, options: Options) -> Self {
+        Self {
+            out,
+            options,
+            story: Story::default(),
+            heartbeats: HashMap::new(),
+        }
+    }
+
+    /// Whether it is time to tell again of something that takes long; the first
+    /// time once `begun_ms` says that it has taken long enough.
+    fn due(&mut self, envelope: &Envelope, step: &StepId, begun_ms: u64) -> bool {
+        let now = envelope.elapsed_ms;
+        let key = (envelope.bake.clone(), step.clone());
+        let due = match self.heartbeats.get(&key) {
+            Some(last) => now.saturating_sub(*last) >= HEARTBEAT_MS,
+            None => begun_ms >= FIRST_HEARTBEAT_MS,
+        };
+        if due {
+            self.heartbeats.insert(key, now);
+        }
+        due
+    }
+
+    /// For how long a step has been running.
+    fn running_ms(&self, envelope: &Envelope, step: &StepId) -> u64 {
+        let step = self.bake(envelope).and_then(|bake| bake.step(step));
+        match step.map(|step| &step.state) {
+            Some(StepState::Running { since_ms }) => envelope.elapsed_ms.saturating_sub(*since_ms),
+            _ => 0,
+        }
+    }
+
+    fn lines(&mut self, envelope: &Envelope) -> Vec<String> {
+        let theme = self.options.theme;
+        match &envelope.body {
+            Event::Waiting {
+                step, waited_ms, ..
+            } => {
+                if !self.due(envelope, step, *waited_ms) {
+                    return Vec::new();
+                }
+                let step = self.bake(envelope).and_then(|bake| bake.step(step));
+                step.and_then(|step| step.waiting.as_ref())
+                    .map(|wait| {
+                        let text = sentences::waiting(wait, wait.waited_ms);
+                        format!("{} {text}", theme.wait())
+                    })
+                    .into_iter()
+                    .collect()
+            }
+            Event::Progress {
+                step,
+                done,
+                total,
+                unit,
+            } => {
+                if !self.due(envelope, step, self.running_ms(envelope, step)) {
+                    return Vec::new();
+                }
+                let name = self.bake(envelope).and_then(|bake| bake.step(step));
+                let name = name.map(step_name).unwrap_or_default();
+                let text = sentences::progress(*done, *total, *unit);
+                vec![format!("{} {name}: {text}", theme.wait())]
+            }
+            Event::StepStarted { step, .. } => {
+                // What is long is counted per attempt.
+                let key = (envelope.bake.clone(), step.clone());
+                self.heartbeats.remove(&key);
+                self.lifecycle(envelope)
+            }
+            _ => self.lifecycle(envelope),
+        }
+    }
+
+    fn bake(&self, envelope: &Envelope) -> Option<&BakeView> {
+        self.story.bake(&envelope.bake)
+    }
+
+    fn lifecycle(&self, envelope: &Envelope) -> Vec<String> {
+        let theme = self.options.theme;
+        let Some(bake) = self.bake(envelope) else {
+            return Vec::new();
+        };
+        match &envelope.body {
+            Event::BakeStarted { .. } => vec![sentences::started_bake(theme, bake)],
+            Event::StepStarted { step, attempt } => {
+                let mut line = format!("{} ", theme.start());
+                line.push_str(&bake.step(step).map(step_name).unwrap_or_default());
+                if *attempt > 1 {
+                    line.push_str(&theme.faint(&format!(" (attempt {attempt})")));
+                }
+                vec![line]
+            }
+            Event::StepRetry {
+                step,
+                next_attempt,
+                delay_ms,
+                error,
+            } => {
+                let name = bake.step(step).map(step_name).unwrap_or_default();
+                labelled(
+                    &theme.retry(),
+                    &format!(
+                        "{name}: attempt {next_attempt} in {}: {error}",
+                        millis(*delay_ms)
+                    ),
+                )
+            }
+            Event::StepFinished {
+                step,
+                outcome,
+                elapsed_ms,
+                message,
+                ..
+            } => bake
+                .step(step)
+                .map(|step| {
+                    sentences::finished_step(theme, step, *outcome, *elapsed_ms, message.as_deref())
+                })
+                .into_iter()
+                .collect(),
+            Event::Task { name, outcome, .. } => {
+                let outcome = outcome
+                    .as_ref()
+                    .map(|outcome| theme.faint(&format!(": {}", clean(outcome))))
+                    .unwrap_or_default();
+                vec![format!("  {} {}{outcome}", theme.dot(), clean(name))]
+            }
+            Event::Output { stream, line, .. } => {
+                let line = clean(line);
+                let source = match stream {
+                    Stream::Stdout | Stream::Stderr => String::new(),
+                    Stream::Console => theme.faint("console "),
+                };
+                vec![format!("  {source}{} {line}", theme.pipe())]
+            }
+            Event::ResourceCreated(made) => {
+                let text = sentences::resource(made);
+                vec![format!("  {}", theme.faint(&format!("+ {text}")))]
+            }
+            Event::ResourceReleased(gone) => {
+                let text = sentences::resource(gone);
+                vec![format!("  {}", theme.faint(&format!("- {text}")))]
+            }
+            Event::ResourceStuck {
+                resource,
+                error,
+                command,
+            } => {
+                let what = sentences::resource(resource);
+                let mut lines = labelled(
+                    &theme.warn("warning:"),
+                    &format!("{what} could not be removed: {error}"),
+                );
+                lines.extend(labelled(&theme.hint(), command));
+                lines
+            }
+            Event::Note {
+                severity,
+                message,
+                hint,
+            } => sentences::note(theme, *severity, message, hint.as_deref()),
+            Event::CancelRequested { reason } => vec![theme.warn(&format!(
+                "stopping and tearing down: {}",
+                sentences::first_line(reason)
+            ))],
+            Event::BakeFinished { .. } => summary::bake(theme, bake, self.options.bakes.as_deref()),
+            Event::Waiting { .. } | Event::Progress { .. } | Event::Unknown => Vec::new(),
+        }
+    }
+
+    /// `[  12.3s] base | `
+    fn prefix(&self, envelope: &Envelope) -> String {
+        let theme = self.options.theme;
+        let mut prefix = theme.faint(&format!("[{:>7}]", millis(envelope.elapsed_ms)));
+        if (self.options.several || self.story.bakes().len() > 1)
+            && let Some(bake) = self.bake(envelope)
+        {
+            prefix.push_str(&format!(" {}", theme.strong(&clean(&bake.image))));
+        }
+        prefix.push(' ');
+        prefix
+    }
+}
+
+impl Renderer for Plain {
+    fn apply(&mut self, envelope: &Envelope) -> io::Result<()> {
+        self.story.apply(envelope);
+        let lines = self.lines(envelope);
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let prefix = self.prefix(envelope);
+        for line in lines {
+            writeln!(self.out, "{}", format!("{prefix}{line}").trim_end())?;
+        }
+        self.out.flush()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let theme = self.options.theme;
+        let bakes = self.story.bakes();
+        let lines = if let [bake] = bakes
+            && bake.finished.is_none()
+        {
+            vec![summary::unfinished(theme, bake)]
+        } else {
+            summary::overview(theme, bakes)
+        };
+        for line in lines {
+            writeln!(self.out, "{line}")?;
+        }
+        self.out.flush()
+    }
+}
+
+impl std::fmt::Debug for Plain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plain").finish_non_exhaustive()
+    }
+}
