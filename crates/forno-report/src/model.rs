@@ -177,9 +177,10 @@ impl BakeView {
         self.steps.iter().filter(|step| step.is_active())
     }
 
-    /// The step that a failure is about.
+    /// The step that a failure is about: what fails after it, such as the
+    /// teardown, is not why the bake failed.
     pub fn failed_step(&self) -> Option<&StepView> {
-        self.steps.iter().rev().find(|step| {
+        self.steps.iter().find(|step| {
             matches!(
                 step.state,
                 StepState::Done {

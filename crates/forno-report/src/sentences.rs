@@ -8,7 +8,7 @@ use crate::words::{bytes, clean, millis};
 
 /// `provision: operating system packages`; a phase whose only step has its name is said once.
 pub(crate) fn step_name(step: &StepView) -> String {
-    let phase = step.phase();
+    let phase = clean(step.phase());
     let name = clean(&step.info.name);
     if phase.is_empty() || phase == name {
         name
@@ -40,7 +40,7 @@ pub(crate) fn finished_step(
 }
 
 pub(crate) fn started_bake(theme: Theme, bake: &BakeView) -> String {
-    let digest: String = bake.digest.chars().take(12).collect();
+    let digest: String = clean(&bake.digest).chars().take(12).collect();
     let mut line = format!(
         "{} baking {}",
         theme.start(),
@@ -87,7 +87,7 @@ pub(crate) fn progress(done: u64, total: Option<u64>, unit: Unit) -> String {
 }
 
 pub(crate) fn resource(resource: &Resource) -> String {
-    format!("{} {}", resource.kind, clean(&resource.id))
+    format!("{} {}", clean(&resource.kind), clean(&resource.id))
 }
 
 /// A remark of the engine, and a hint on a line of its own.

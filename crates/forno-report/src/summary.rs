@@ -21,7 +21,7 @@ pub(crate) fn bake(theme: Theme, bake: &BakeView, bakes: Option<&Path>) -> Vec<S
     let phases: Vec<_> = bake
         .phases()
         .iter()
-        .map(|phase| format!("{} {}", phase.name, millis(phase.elapsed_ms)))
+        .map(|phase| format!("{} {}", clean(&phase.name), millis(phase.elapsed_ms)))
         .collect();
     if !phases.is_empty() {
         lines.push(format!("  {}", theme.faint(&phases.join(", "))));
@@ -85,7 +85,8 @@ fn failure(
                 .join(bake.id.as_str())
                 .join("steps")
                 .join(format!("{}.log", step.info.id));
-            lines.push(format!("the whole: {}", log.display()));
+            let log = clean(&log.display().to_string());
+            lines.push(format!("its log: {log}"));
         }
     }
     if let Some(hint) = &finished.hint {

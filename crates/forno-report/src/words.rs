@@ -60,6 +60,8 @@ fn is_invisible(c: char) -> bool {
 
 /// At most so many columns, escape codes of ours not counted.
 pub(crate) fn fit(text: &str, columns: usize, ellipsis: &str) -> String {
+    // Where there is room for little more than the dots, the text matters more.
+    let ellipsis = if columns < 8 { "" } else { ellipsis };
     console::truncate_str(text, columns, ellipsis).into_owned()
 }
 

@@ -98,7 +98,7 @@ fn a_recording_that_stops_says_so() {
         .collect();
     let text = plain(&cut, options(true, false));
     assert!(
-        text.ends_with("base: no end recorded after 42.6s\n"),
+        text.ends_with("base: no end recorded after 37.1s\n"),
         "{text}"
     );
 }
