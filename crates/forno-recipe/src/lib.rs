@@ -1,1 +1,38 @@
-//! placeholder
+//! Recipes: TOML in, checked plain data out.
+//!
+//! [`Project::find`] finds the repository's `forno.toml`, [`load`] reads one
+//! recipe and tells everything that is wrong with it at once ([`Diagnostics`]),
+//! [`bake_order`] says which images wait for which, [`digest()`] tells whether
+//! anything changed, [`schema()`] is the format for editors. Nothing here talks to
+//! a cloud, reads the environment, or knows a command line.
+
+mod diagnostic;
+mod digest;
+mod model;
+mod order;
+mod project;
+mod recipe;
+mod template;
+mod text;
+mod units;
+
+pub use diagnostic::{Diagnostics, Problem};
+pub use digest::{Digest, DigestError, SEMANTICS, digest};
+pub use model::{
+    Architecture, Assertion, CommandAssertion, Disk, FileAssertion, FileKind, Imds, ImdsTokens,
+    OnFailure, PackageAssertion, PortAssertion, Protocol, ServiceAssertion, Timeouts,
+    UserAssertion, VolumeType,
+};
+pub use order::{Circular, bake_order};
+pub use project::{Inputs, Project, RecipeEntry, Unset, load};
+pub use recipe::{
+    Action, Ansible, Builder, Check, Download, MASK, Prove, Recipe, Script, Shell, Source,
+    SourcePath, Step, Test, TestKind, Upload, UploadSource, UserData, Var, VarOrigin, VarValue,
+};
+pub use text::{BakeFacts, Late, LateError, Lines, Text, Value};
+pub use units::{Mode, Period, Size, UnitError};
+
+/// The JSON Schema of a recipe, for editors.
+pub fn schema() -> serde_json::Value {
+    serde_json::to_value(schemars::schema_for!(model::RecipeFile)).unwrap_or_default()
+}

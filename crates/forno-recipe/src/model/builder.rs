@@ -1,0 +1,192 @@
+//! The machine on which an image is made.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::text::Late;
+use crate::units::{Period, Size};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Architecture {
+    #[default]
+    #[serde(rename = "x86_64")]
+    X86_64,
+    #[serde(rename = "arm64")]
+    Arm64,
+}
+
+impl Architecture {
+    /// EC2's own word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Arm64 => "arm64",
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[serde(default)]
+pub(crate) struct BuilderTable {
+    /// Instance types, tried in this order until one can be had. Default:
+    /// `["t3.medium", "t3a.medium"]`, on arm64 `["t4g.medium"]`.
+    pub(crate) instance_types: Vec<String>,
+    /// The root volume of the builder; the image gets one like it.
+    pub(crate) disk: Disk,
+    /// Subnets, tried in this order. Default: those of the default VPC.
+    pub(crate) subnet_ids: Vec<String>,
+    /// Existing security groups to use. Default: one is made for the bake,
+    /// open to this machine's own address only, and deleted afterwards.
+    pub(crate) security_group_ids: Vec<String>,
+    /// Whether the builder gets a public address. Default: as its subnet says.
+    pub(crate) public_ip: Option<bool>,
+    /// The IAM instance profile (its name) that the builder may use.
+    pub(crate) instance_profile: Option<String>,
+    /// The image's login user: `admin` on Debian, `ubuntu` on Ubuntu,
+    /// `ec2-user` on Amazon Linux. Default: `admin`.
+    pub(crate) user: Option<String>,
+    /// How forno reaches the builder. Default: `ssh`, the only one available yet.
+    pub(crate) connect: Connect,
+    /// How long each part of a bake may take at most.
+    pub(crate) timeouts: Timeouts,
+    /// The builder's instance metadata service.
+    pub(crate) imds: Imds,
+    /// Tags of everything temporary: builder, volumes, key pair, security group.
+    pub(crate) tags: BTreeMap<String, Late>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Connect {
+    /// SSH to the builder's address.
+    #[default]
+    Ssh,
+    /// Not available yet: commands by AWS Systems Manager, no open port.
+    Ssm,
+    /// Not available yet: SSH through a Systems Manager session.
+    SshOverSsm,
+}
+
+/// The root volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[serde(default)]
+pub struct Disk {
+    /// Its size, in whole GiB. Default: that of the source image; it cannot be smaller.
+    pub size: Option<Size>,
+    /// The kind of volume.
+    pub r#type: VolumeType,
+    /// Operations per second. gp3: 3000 to 80000 and at most 500 per GiB
+    /// (default 3000); io1: 100 to 64000, at most 50 per GiB; io2: 100 to
+    /// 256000, at most 1000 per GiB. Required for io1 and io2, refused for others.
+    pub iops: Option<u32>,
+    /// MiB per second; gp3 only: 125 to 2000 and at most a quarter of the iops. Default: 125.
+    pub throughput: Option<u32>,
+    /// Whether the volume, and with it the image, is encrypted. `false`
+    /// leaves it as the source image is.
+    pub encrypted: bool,
+    /// The KMS key to encrypt with (id, alias or ARN). Default: the account's own for EBS.
+    pub kms_key_id: Option<String>,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self {
+            size: None,
+            r#type: VolumeType::Gp3,
+            iops: None,
+            throughput: None,
+            encrypted: true,
+            kms_key_id: None,
+        }
+    }
+}
+
+/// Volume types that can hold a root file system (st1 and sc1 cannot).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VolumeType {
+    Gp3,
+    Gp2,
+    Io1,
+    Io2,
+    Standard,
+}
+
+impl VolumeType {
+    /// EC2's own word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gp3 => "gp3",
+            Self::Gp2 => "gp2",
+            Self::Io1 => "io1",
+            Self::Io2 => "io2",
+            Self::Standard => "standard",
+        }
+    }
+}
+
+/// Deadlines of a bake's parts. Steps, checks and tests have their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[serde(default)]
+pub struct Timeouts {
+    /// The whole bake. After it everything is torn down, and everything that
+    /// it made counts as forgotten (tag `forno:expires`). At least `10m`.
+    pub total: Period,
+    /// From the launch until the machine runs.
+    pub launch: Period,
+    /// From running until SSH answers.
+    pub connect: Period,
+    /// From the first connection until cloud-init is done and the package
+    /// manager is free.
+    pub ready: Period,
+    /// A machine that stops, or comes back from a reboot.
+    pub stop: Period,
+    /// From the stopped machine until its image is available.
+    pub capture: Period,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            total: Period::from_secs(2 * 3600),
+            launch: Period::from_secs(600),
+            connect: Period::from_secs(600),
+            ready: Period::from_secs(600),
+            stop: Period::from_secs(600),
+            capture: Period::from_secs(3600),
+        }
+    }
+}
+
+/// Settings of the instance metadata service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[serde(default)]
+pub struct Imds {
+    /// Whether a session token is required (IMDSv2) or optional (IMDSv1 also answers).
+    pub tokens: ImdsTokens,
+    /// How many network hops an answer may travel; 2 lets containers on the builder ask.
+    #[schemars(range(min = 1, max = 64))]
+    pub hop_limit: u32,
+}
+
+impl Default for Imds {
+    fn default() -> Self {
+        Self {
+            tokens: ImdsTokens::Required,
+            hop_limit: 1,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ImdsTokens {
+    Required,
+    Optional,
+}

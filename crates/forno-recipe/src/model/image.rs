@@ -1,0 +1,147 @@
+//! What is made, from what, and with which values.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Architecture;
+use crate::text::{Late, Words};
+use crate::units::Period;
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct ImageTable {
+    /// The image's name within the project and in the account: bakes, tags and
+    /// logs are found by it. 3 to 64 letters, digits, `.`, `_` and `-`,
+    /// beginning with a letter or digit. No template.
+    #[schemars(extend("x-forno-template" = "never"))]
+    pub(crate) name: String,
+    /// One sentence for people; becomes the AMI's description (at most 255 characters).
+    #[serde(default)]
+    pub(crate) description: Option<Late>,
+    /// The name (`image.name`) of the recipe whose newest finished image is
+    /// the start of this one. In place of `[source]`. No template.
+    #[serde(default)]
+    #[schemars(extend("x-forno-template" = "never"))]
+    pub(crate) from: Option<String>,
+    /// The name of the AMI; unique within an account and region, so it should
+    /// hold something that differs from bake to bake. 3 to 128 of the
+    /// characters that EC2 allows: letters, digits, space and `()[]./-'@_`.
+    /// Default: `{{ image.name }}-{{ bake.timestamp }}`.
+    #[serde(default)]
+    pub(crate) ami_name: Option<Late>,
+    /// The processor architecture. Default: that of the recipe named by
+    /// `from`, otherwise `x86_64`.
+    #[serde(default)]
+    pub(crate) architecture: Option<Architecture>,
+    /// Tags of the image and its snapshots. Names beginning with `aws:` or
+    /// `forno:` are reserved; forno adds its own and `Name`.
+    #[serde(default)]
+    pub(crate) tags: BTreeMap<String, Late>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct SourceTable {
+    /// The id of one AMI: `ami-` and hexadecimal digits. Differs from region to region.
+    #[serde(default)]
+    pub(crate) ami: Option<String>,
+    /// The name of an SSM parameter that holds an AMI's id, such as
+    /// `/aws/service/debian/release/12/latest/amd64`.
+    #[serde(default)]
+    pub(crate) ssm: Option<String>,
+    /// Accounts whose AMIs are searched: twelve digits each, or `self`,
+    /// `amazon`, `aws-marketplace`. Required with `name`: anyone may publish
+    /// an AMI of any name.
+    #[serde(default)]
+    pub(crate) owners: Vec<String>,
+    /// The AMI's name, `*` and `?` standing for anything; the newest match is taken.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    /// More conditions of the search by name, by EC2's own filter names, such
+    /// as `{ virtualization-type = "hvm" }`. Several values are alternatives.
+    #[serde(default)]
+    pub(crate) filters: BTreeMap<String, Words>,
+    /// Whether the search by name also finds AMIs past their deprecation date.
+    #[serde(default)]
+    pub(crate) include_deprecated: bool,
+}
+
+/// A variable: its default value, or a table that says more.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum VarEntry {
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    /// The default value; it may use other variables: `"{{ vars.other }}"`.
+    String(String),
+    Table(VarSpec),
+}
+
+/// A variable whose value comes from elsewhere, is typed, or is a secret.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct VarSpec {
+    /// The value where nothing else gives one. A string may use other
+    /// variables. Not together with `secret`.
+    #[serde(default)]
+    #[schemars(extend("x-forno-template" = "vars"))]
+    pub(crate) default: Option<VarDefault>,
+    /// Where the value is read at the time of the bake: `env:NAME` (an
+    /// environment variable) or `file:PATH` (a file relative to the recipe;
+    /// line ends at its end are dropped).
+    #[serde(default)]
+    #[schemars(extend("x-forno-template" = "never"))]
+    pub(crate) from: Option<String>,
+    /// The type to which a text from outside is converted. Default: that of
+    /// `default`, otherwise `string`.
+    #[serde(default)]
+    pub(crate) r#type: Option<VarType>,
+    /// Whether the value must never be shown. A secret may be used in
+    /// commands, environments, file contents and Ansible variables; it is
+    /// refused in names, tags and user data.
+    #[serde(default)]
+    pub(crate) secret: bool,
+    /// For people: what it is.
+    #[serde(default)]
+    #[schemars(extend("x-forno-template" = "never"))]
+    #[expect(dead_code, reason = "for the reader of the recipe")]
+    pub(crate) description: Option<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum VarDefault {
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    String(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum VarType {
+    String,
+    Integer,
+    Float,
+    Bool,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct PublishTable {
+    /// Not available yet: regions to which the image is copied.
+    #[serde(default)]
+    pub(crate) regions: Vec<String>,
+    /// Not available yet: accounts that may start machines from the image.
+    #[serde(default)]
+    pub(crate) accounts: Vec<String>,
+    /// Not available yet: after how long the image counts as deprecated.
+    #[serde(default)]
+    pub(crate) deprecate_in: Option<Period>,
+    /// Not available yet: the channel that points to the newest image.
+    #[serde(default)]
+    pub(crate) channel: Option<String>,
+}

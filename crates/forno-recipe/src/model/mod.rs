@@ -1,0 +1,25 @@
+//! The tables of a recipe as they are written.
+//!
+//! These types are the one description of the format: serde fills them, the
+//! JSON Schema, the shape check and the reference page are made from them, and
+//! their comments are the reference's text. What a single table cannot know
+//! (files, other recipes, rules across keys) is checked later, in `check`.
+
+mod assertion;
+mod builder;
+mod image;
+mod step;
+mod top;
+
+pub use assertion::{
+    Assertion, CommandAssertion, FileAssertion, FileKind, PackageAssertion, PortAssertion,
+    Protocol, ServiceAssertion, UserAssertion,
+};
+pub use builder::{Architecture, Disk, Imds, ImdsTokens, Timeouts, VolumeType};
+pub use step::OnFailure;
+
+pub(crate) use assertion::{CheckEntry, ProveTable, RunEntry, TestEntry, TestKindEntry};
+pub(crate) use builder::{BuilderTable, Connect};
+pub(crate) use image::{ImageTable, PublishTable, SourceTable, VarEntry, VarSpec, VarType};
+pub(crate) use step::{ActionEntry, AnsibleEntry, FileEntry, ShellEntry, StepEntry};
+pub(crate) use top::{ProjectFile, RecipeFile};

@@ -1,0 +1,108 @@
+//! The two files: a recipe, and the project's `forno.toml`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{
+    BuilderTable, CheckEntry, ImageTable, ProveTable, PublishTable, SourceTable, StepEntry,
+    TestEntry, VarEntry,
+};
+use crate::text::Late;
+
+/// A recipe: one image, in one TOML file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct RecipeFile {
+    /// The version of this format. `1` is the only one; may be left out.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1))]
+    #[expect(
+        dead_code,
+        reason = "checked by its range; kept for the day there is a second"
+    )]
+    pub(crate) schema: Option<u32>,
+    /// What is made: its name, and what it starts from when that is another recipe.
+    pub(crate) image: ImageTable,
+    /// The AMI to start from. Exactly one of `ami`, `ssm`, or `name` with
+    /// `owners`; left out when `image.from` names another recipe.
+    #[serde(default)]
+    pub(crate) source: Option<SourceTable>,
+    /// Values that may differ from bake to bake, used as `{{ vars.NAME }}`.
+    #[serde(default)]
+    #[schemars(extend("x-forno-template" = "vars"))]
+    #[expect(dead_code, reason = "resolved before the other tables are read")]
+    pub(crate) vars: BTreeMap<String, VarEntry>,
+    /// The machine on which the image is made.
+    #[serde(default)]
+    pub(crate) builder: BuilderTable,
+    /// What is done to the builder, in order. Each step does one thing: it has
+    /// exactly one of `shell`, `file`, `ansible` and `reboot`.
+    #[serde(default)]
+    pub(crate) step: Vec<StepEntry>,
+    /// What must hold on the builder before its disk becomes an image. Each
+    /// has exactly one of `file`, `package`, `service`, `port`, `user` and `command`.
+    #[serde(default)]
+    pub(crate) check: Vec<CheckEntry>,
+    /// The machine on which the finished image is tested.
+    #[serde(default)]
+    pub(crate) prove: ProveTable,
+    /// What must hold on a machine started from the new image. Each has `run`,
+    /// or one of the assertions of `[[check]]`.
+    #[serde(default)]
+    pub(crate) test: Vec<TestEntry>,
+    /// Where the image goes. Known but not available yet: an image stays
+    /// private in the region in which it was made, and carries its tags.
+    #[serde(default)]
+    pub(crate) publish: Option<PublishTable>,
+}
+
+/// `forno.toml`, at the top of a repository: where the recipes lie, and what
+/// they have in common.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[serde(default)]
+pub(crate) struct ProjectFile {
+    /// The version of this format. `1` is the only one; may be left out.
+    #[schemars(range(min = 1, max = 1))]
+    #[expect(
+        dead_code,
+        reason = "checked by its range; kept for the day there is a second"
+    )]
+    pub(crate) schema: Option<u32>,
+    /// Folders that hold recipes, relative to this file. Every `*.toml` file
+    /// directly inside one is a recipe.
+    #[schemars(extend("x-forno-template" = "never"))]
+    pub(crate) images: Vec<String>,
+    /// The AWS region to bake in, where neither the command line nor the
+    /// environment says otherwise.
+    #[schemars(extend("x-forno-template" = "never"))]
+    pub(crate) region: Option<String>,
+    /// Variables of all recipes. A recipe may declare one again to replace it.
+    #[schemars(extend("x-forno-template" = "vars"))]
+    #[expect(dead_code, reason = "merged into each recipe before it is read")]
+    pub(crate) vars: BTreeMap<String, VarEntry>,
+    /// Settings of all recipes' builders. A recipe overrides key by key, also
+    /// inside `disk`, `timeouts`, `imds` and `tags`.
+    #[schemars(extend("x-forno-template" = "never"))]
+    #[expect(dead_code, reason = "merged into each recipe before it is read")]
+    pub(crate) builder: BuilderTable,
+    /// Tags of all images, as in `image.tags`. A recipe overrides tag by tag.
+    #[schemars(extend("x-forno-template" = "never"))]
+    #[expect(dead_code, reason = "merged into each recipe before it is read")]
+    pub(crate) tags: BTreeMap<String, Late>,
+}
+
+impl Default for ProjectFile {
+    fn default() -> Self {
+        Self {
+            schema: None,
+            images: vec!["images".to_owned()],
+            region: None,
+            vars: BTreeMap::new(),
+            builder: BuilderTable::default(),
+            tags: BTreeMap::new(),
+        }
+    }
+}

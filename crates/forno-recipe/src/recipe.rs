@@ -1,0 +1,332 @@
+//! A checked recipe: plain data, with every rule of the format already kept.
+//!
+//! Paths are resolved, defaults filled in, templates rendered (but for
+//! [`Late`] ones). Serialising gives the *resolved recipe*: secrets masked,
+//! paths as the recipe wrote them, so that it is the same in every checkout.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde::{Serialize, Serializer};
+
+use crate::model::{Architecture, Assertion, Disk, Imds, OnFailure, Timeouts};
+use crate::text::{Late, Text, Value};
+use crate::units::{Mode, Period};
+
+/// What stands for a secret wherever it would be shown.
+pub const MASK: &str = "********";
+
+/// One image to bake.
+#[derive(Clone, Debug, Serialize)]
+pub struct Recipe {
+    /// `image.name`.
+    pub name: String,
+    /// The recipe's file.
+    #[serde(skip)]
+    pub file: PathBuf,
+    pub description: Option<Late>,
+    /// The name that the AMI gets.
+    pub ami_name: Late,
+    pub architecture: Architecture,
+    /// Of the image and its snapshots, besides forno's own.
+    pub tags: BTreeMap<String, Late>,
+    pub source: Source,
+    pub vars: BTreeMap<String, Var>,
+    pub builder: Builder,
+    pub steps: Vec<Step>,
+    pub checks: Vec<Check>,
+    pub prove: Prove,
+    pub tests: Vec<Test>,
+    /// Keys the digest's hashes of secrets, see [`crate::digest()`].
+    #[serde(skip)]
+    pub digest_key: Option<SecretString>,
+}
+
+impl Recipe {
+    /// The recipe that this one starts from, when it does.
+    pub fn from(&self) -> Option<&str> {
+        match &self.source {
+            Source::Recipe { name } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Every secret of the recipe, by variable, for whoever masks output.
+    pub fn secrets(&self) -> impl Iterator<Item = (&str, &SecretString)> {
+        self.vars.iter().filter_map(|(name, var)| match &var.value {
+            VarValue::Secret(secret) => Some((name.as_str(), secret)),
+            _ => None,
+        })
+    }
+}
+
+/// What an image starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// An AMI by its id.
+    Ami { id: String },
+    /// The AMI whose id an SSM parameter holds.
+    Ssm { parameter: String },
+    /// The newest AMI that matches.
+    Search {
+        owners: Vec<String>,
+        name: String,
+        /// By EC2's filter names; the values of one are alternatives.
+        filters: BTreeMap<String, Vec<String>>,
+        include_deprecated: bool,
+    },
+    /// The newest finished image of another recipe.
+    Recipe { name: String },
+}
+
+/// A variable with its value and where that came from.
+#[derive(Clone, Debug, Serialize)]
+pub struct Var {
+    pub value: VarValue,
+    pub origin: VarOrigin,
+}
+
+#[derive(Clone)]
+pub enum VarValue {
+    Text(String),
+    Integer(i64),
+    Float(f64),
+    Bool(bool),
+    Secret(SecretString),
+}
+
+impl std::fmt::Debug for VarValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(value) => value.fmt(f),
+            Self::Integer(value) => value.fmt(f),
+            Self::Float(value) => value.fmt(f),
+            Self::Bool(value) => value.fmt(f),
+            Self::Secret(_) => f.write_str(MASK),
+        }
+    }
+}
+
+impl Serialize for VarValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(value) => serializer.serialize_str(value),
+            Self::Integer(value) => serializer.serialize_i64(*value),
+            Self::Float(value) => serializer.serialize_f64(*value),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Secret(_) => serializer.serialize_str(MASK),
+        }
+    }
+}
+
+/// Which of the possible places a variable's value came from; a later one
+/// of these wins over an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VarOrigin {
+    /// The `default` in the recipe or in `forno.toml`.
+    Default,
+    /// `from = "env:…"`.
+    Environment(String),
+    /// `from = "file:…"`.
+    File(String),
+    /// `FORNO_VAR_name`.
+    ForcedEnvironment,
+    VarFile(PathBuf),
+    CommandLine,
+    /// Nothing gave a value, and [`crate::Unset::StandIn`] was asked for.
+    StandIn,
+}
+
+/// A file or folder that the recipe names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourcePath {
+    /// As the recipe has it.
+    pub written: String,
+    pub absolute: PathBuf,
+}
+
+impl AsRef<Path> for SourcePath {
+    fn as_ref(&self) -> &Path {
+        &self.absolute
+    }
+}
+
+impl Serialize for SourcePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.written)
+    }
+}
+
+/// The machine on which the image is made.
+#[derive(Clone, Debug, Serialize)]
+pub struct Builder {
+    /// Never empty; tried in order.
+    pub instance_types: Vec<String>,
+    pub disk: Disk,
+    /// Tried in order; empty: those of the default VPC.
+    pub subnet_ids: Vec<String>,
+    /// Empty: one is made for the bake.
+    pub security_group_ids: Vec<String>,
+    /// `None`: as the subnet says.
+    pub public_ip: Option<bool>,
+    pub instance_profile: Option<String>,
+    pub user: String,
+    pub timeouts: Timeouts,
+    pub imds: Imds,
+    /// Of everything temporary, besides forno's own.
+    pub tags: BTreeMap<String, Late>,
+}
+
+/// One step on the builder.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    /// As the recipe names it, or made from what it does.
+    pub name: String,
+    /// Of one attempt.
+    pub timeout: Period,
+    /// At least 1.
+    pub attempts: u32,
+    /// Before each further attempt.
+    pub pause: Period,
+    pub on_failure: OnFailure,
+    pub action: Action,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    Shell(Shell),
+    Upload(Upload),
+    Download(Download),
+    Ansible(Ansible),
+    Reboot,
+}
+
+impl Action {
+    /// The word for it in the recipe.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Shell(_) => "shell",
+            Self::Upload(_) | Self::Download(_) => "file",
+            Self::Ansible(_) => "ansible",
+            Self::Reboot => "reboot",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Shell {
+    pub script: Script,
+    pub args: Vec<Text>,
+    pub sudo: bool,
+    /// `None`: the script's own `#!` line, or `/bin/sh -e` without one. Never empty.
+    pub interpreter: Option<Vec<String>>,
+    pub valid_exit_codes: Vec<u8>,
+    pub env: BTreeMap<String, Text>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Script {
+    /// From the recipe itself.
+    Inline(Text),
+    /// A file, sent as it is.
+    File(SourcePath),
+    /// A file with its `{{ … }}` filled in.
+    Rendered { path: SourcePath, text: Text },
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Upload {
+    pub source: UploadSource,
+    /// An absolute path on the machine.
+    pub to: String,
+    /// `None`: as here; for content 0644.
+    pub mode: Option<Mode>,
+    pub owner: String,
+    pub group: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadSource {
+    Content(Text),
+    File(SourcePath),
+    /// Its contents become those of `to`; symbolic links stay links.
+    Folder(SourcePath),
+    /// A file with its `{{ … }}` filled in.
+    Rendered {
+        path: SourcePath,
+        text: Text,
+    },
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Download {
+    /// An absolute path on the machine.
+    pub from: String,
+    /// A file here, to be made with its folders.
+    pub to: SourcePath,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Ansible {
+    pub playbook: SourcePath,
+    pub requirements: Option<SourcePath>,
+    pub roles_path: Vec<SourcePath>,
+    pub groups: Vec<String>,
+    pub extra_vars: BTreeMap<String, Value>,
+    pub tags: Vec<String>,
+    pub skip_tags: Vec<String>,
+    pub r#become: bool,
+    pub verbosity: u8,
+    /// Of ansible-playbook on the baking machine.
+    pub env: BTreeMap<String, Text>,
+    pub args: Vec<Text>,
+}
+
+/// An assertion about the builder.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    pub name: String,
+    pub timeout: Period,
+    pub attempts: u32,
+    pub pause: Period,
+    pub assertion: Assertion,
+}
+
+/// The machine started from the new image.
+#[derive(Clone, Debug, Serialize)]
+pub struct Prove {
+    /// Never empty.
+    pub instance_types: Vec<String>,
+    pub user_data: Option<UserData>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserData {
+    Text(Late),
+    File(SourcePath),
+}
+
+/// Something that must hold on a machine started from the new image.
+#[derive(Clone, Debug, Serialize)]
+pub struct Test {
+    pub name: String,
+    pub timeout: Period,
+    pub attempts: u32,
+    pub pause: Period,
+    pub kind: TestKind,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TestKind {
+    /// Its script is always [`Script::Inline`].
+    Run(Shell),
+    Assert(Assertion),
+}
