@@ -1,0 +1,257 @@
+//! The journal of one bake: every event passes here on its way, is numbered,
+//! rid of secrets, written to `events.jsonl` and to the log of its step, and
+//! handed on.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use forno_events::{
+    BakeId, Emitter, Envelope, Event, SCHEMA_VERSION, Severity, Sink, StepId, Stream,
+};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Hub, Masker, StreamMask};
+use crate::folder;
+
+/// Cheap to clone; all clones write to the same files.
+#[derive(Clone)]
+pub struct Journal(Arc<Inner>);
+
+struct Inner {
+    bake: BakeId,
+    dir: PathBuf,
+    started: Instant,
+    masker: Masker,
+    hub: Hub,
+    state: Mutex<State>,
+}
+
+struct State {
+    next_index: u64,
+    events: Option<File>,
+    logs: HashMap<StepId, File>,
+    streams: HashMap<(StepId, Stream), StreamMask>,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Journal({})", self.0.bake)
+    }
+}
+
+impl Journal {
+    /// Begins the recording of a bake in its folder `dir`.
+    pub fn create(dir: &Path, bake: BakeId, masker: Masker, hub: Hub) -> io::Result<Self> {
+        fs_err::create_dir_all(folder::steps(dir))?;
+        let events = fs_err::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(folder::events(dir))?
+            .into_file();
+        Ok(Self(Arc::new(Inner {
+            bake,
+            dir: dir.to_owned(),
+            started: Instant::now(),
+            masker,
+            hub,
+            state: Mutex::new(State {
+                next_index: 0,
+                events: Some(events),
+                logs: HashMap::new(),
+                streams: HashMap::new(),
+            }),
+        })))
+    }
+
+    pub fn emitter(&self) -> Emitter {
+        Emitter::new(self.clone())
+    }
+
+    /// A text without secrets, for what does not pass through events.
+    pub fn mask(&self, text: &str) -> String {
+        self.0.masker.mask(text)
+    }
+}
+
+impl Sink for Journal {
+    fn emit(&self, event: Event) {
+        let inner = &*self.0;
+        let mut state = inner.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Output { step, stream, line } => {
+                let lines = state
+                    .streams
+                    .entry((step.clone(), stream))
+                    .or_default()
+                    .push(&inner.masker, &line);
+                state.output(inner, &step, stream, lines);
+            }
+            event => {
+                // What a finished step still holds belongs before its end.
+                match &event {
+                    Event::StepFinished { step, .. } => state.flush(inner, Some(step)),
+                    Event::BakeFinished { .. } => state.flush(inner, None),
+                    _ => {}
+                }
+                let event = if inner.masker.is_empty() || event.is_lossy() {
+                    event
+                } else {
+                    masked(event, &inner.masker)
+                };
+                state.publish(inner, event);
+            }
+        }
+    }
+}
+
+impl State {
+    fn flush(&mut self, inner: &Inner, only: Option<&StepId>) {
+        let mut keys: Vec<_> = self
+            .streams
+            .keys()
+            .filter(|(step, _)| only.is_none_or(|only| only == step))
+            .cloned()
+            .collect();
+        keys.sort_by(|a, b| a.0.cmp(&b.0));
+        for key in keys {
+            let lines = self
+                .streams
+                .remove(&key)
+                .map(|mut stream| stream.finish())
+                .unwrap_or_default();
+            self.output(inner, &key.0, key.1, lines);
+            self.logs.remove(&key.0);
+        }
+    }
+
+    fn output(&mut self, inner: &Inner, step: &StepId, stream: Stream, lines: Vec<String>) {
+        for line in lines {
+            self.log(inner, step, &line);
+            self.publish(
+                inner,
+                Event::Output {
+                    step: step.clone(),
+                    stream,
+                    line,
+                },
+            );
+        }
+    }
+
+    fn log(&mut self, inner: &Inner, step: &StepId, line: &str) {
+        if !self.logs.contains_key(step) {
+            let opened = fs_err::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(folder::step_log(&inner.dir, step));
+            match opened {
+                Ok(file) => {
+                    self.logs.insert(step.clone(), file.into_file());
+                }
+                // The line still goes to `events.jsonl` and to the listeners.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot open the log of a step");
+                    return;
+                }
+            }
+        }
+        if let Some(file) = self.logs.get_mut(step) {
+            let mut bytes = Vec::with_capacity(line.len() + 1);
+            bytes.extend_from_slice(line.as_bytes());
+            bytes.push(b'\n');
+            if let Err(error) = file.write_all(&bytes) {
+                tracing::warn!(%error, "cannot write the log of a step");
+            }
+        }
+    }
+
+    fn publish(&mut self, inner: &Inner, body: Event) {
+        let envelope = self.envelope(inner, body);
+        self.write(inner, &envelope);
+        inner.hub.publish(&envelope);
+    }
+
+    fn envelope(&mut self, inner: &Inner, body: Event) -> Envelope {
+        let index = self.next_index;
+        self.next_index += 1;
+        Envelope {
+            v: SCHEMA_VERSION,
+            bake: inner.bake.clone(),
+            index,
+            at: Timestamp::now(),
+            elapsed_ms: millis(inner.started.elapsed()),
+            body,
+        }
+    }
+
+    fn write(&mut self, inner: &Inner, envelope: &Envelope) {
+        let Some(file) = &mut self.events else { return };
+        let written = serde_json::to_vec(envelope)
+            .map_err(io::Error::from)
+            .and_then(|mut line| {
+                line.push(b'\n');
+                file.write_all(&line)
+            });
+        if let Err(error) = written {
+            // Half a line may stand there now: no more after it. The bake goes
+            // on; it is the ledger that must be written, not the recording.
+            self.events = None;
+            let note = self.envelope(
+                inner,
+                Event::Note {
+                    severity: Severity::Warning,
+                    message: format!("events are no longer recorded: {error}"),
+                    hint: None,
+                },
+            );
+            inner.hub.publish(&note);
+        }
+    }
+}
+
+pub(crate) fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The event with every text in it masked. Names of kinds and ids are our own
+/// and EC2's, so a secret cannot make it unreadable except by equalling one;
+/// then the event is replaced.
+fn masked(event: Event, masker: &Masker) -> Event {
+    let Ok(mut value) = serde_json::to_value(&event) else {
+        return event;
+    };
+    if !mask_texts(&mut value, masker) {
+        return event;
+    }
+    serde_json::from_value(value).unwrap_or(Event::Note {
+        severity: Severity::Warning,
+        message: "an event is not shown: a secret stands in the place of a name".to_owned(),
+        hint: None,
+    })
+}
+
+fn mask_texts(value: &mut Value, masker: &Masker) -> bool {
+    match value {
+        Value::String(text) => {
+            let masked = masker.mask(text);
+            let changed = masked != *text;
+            *text = masked;
+            changed
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .fold(false, |changed, item| mask_texts(item, masker) || changed),
+        Value::Object(map) => map
+            .iter_mut()
+            .filter(|(key, _)| *key != "event")
+            .fold(false, |changed, (_, item)| {
+                mask_texts(item, masker) || changed
+            }),
+        _ => false,
+    }
+}

@@ -1,0 +1,121 @@
+//! What a run of bakes is told from outside, as plain values: whoever calls
+//! has read flags, environment and files.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use forno_aws::Cidr;
+use forno_events::BakeId;
+use forno_saga::UndoPolicy;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `FORNO_HOME`: bakes lie in its folder `bakes`.
+    pub home: PathBuf,
+    /// What `--version` says; goes into manifests.
+    pub forno_version: String,
+    pub on_failure: OnFailure,
+    /// Answers where a recipe or [`OnFailure::Ask`] wants a person asked.
+    /// Without one, the answer is to fail and tear down.
+    pub ask: Option<Arc<dyn Ask>>,
+    pub ingress: Ingress,
+    /// How many bakes at once.
+    pub parallel: usize,
+    pub undo: UndoPolicy,
+    /// Between two looks at something that is waited for.
+    pub poll: std::time::Duration,
+    /// How often a wait makes itself heard.
+    pub heartbeat: std::time::Duration,
+    /// Programs run on this machine.
+    pub tools: Tools,
+}
+
+impl Settings {
+    pub fn new(home: impl Into<PathBuf>) -> Self {
+        Self {
+            home: home.into(),
+            forno_version: env!("CARGO_PKG_VERSION").to_owned(),
+            on_failure: OnFailure::Teardown,
+            ask: None,
+            ingress: Ingress::Auto,
+            parallel: 4,
+            undo: UndoPolicy::default(),
+            poll: std::time::Duration::from_secs(2),
+            heartbeat: std::time::Duration::from_secs(5),
+            tools: Tools::default(),
+        }
+    }
+
+    /// Where the folders of the bakes lie.
+    pub fn bakes(&self) -> PathBuf {
+        self.home.join("bakes")
+    }
+}
+
+/// Programs that a bake runs on this machine, where they are not found by
+/// their usual names.
+#[derive(Clone, Debug, Default)]
+pub struct Tools {
+    pub ansible_playbook: Option<PathBuf>,
+    pub ansible_galaxy: Option<PathBuf>,
+}
+
+/// What becomes of the builder when a bake fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    #[default]
+    Teardown,
+    /// The builder stays for `forno shell`, until its dead man's switch or a
+    /// sweep takes it.
+    Keep,
+    Ask,
+}
+
+/// From where the builder may be reached by SSH.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Ingress {
+    /// This machine's own address: `127.0.0.1/32` for an endpoint on loopback,
+    /// otherwise as [`DEFAULT_ADDRESS_URL`] sees it.
+    #[default]
+    Auto,
+    /// As this URL (plain HTTP or HTTPS) tells it: the address alone, as text.
+    AskUrl(String),
+    /// Exactly these.
+    From(Vec<Cidr>),
+}
+
+/// Asked on a person's behalf; may take its time.
+#[async_trait]
+pub trait Ask: Send + Sync {
+    async fn ask(&self, question: Question) -> Answer;
+}
+
+impl fmt::Debug for dyn Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ask")
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub bake: BakeId,
+    /// The name of the step that failed.
+    pub step: String,
+    pub error: String,
+    /// What may be answered; always holds `TearDown`.
+    pub answers: Vec<Answer>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Try the step once more.
+    Retry,
+    /// Go on as if it had worked.
+    Continue,
+    /// Fail, and leave the builder for a look at it.
+    Keep,
+    /// Fail, and remove everything.
+    TearDown,
+}
