@@ -1,1 +1,35 @@
-//! placeholder
+//! How a machine is reached.
+//!
+//! A [`Link`] runs commands on one machine and moves files to and from it. Today
+//! there is one kind, SSH ([`ssh::connect`]); links over SSM can stand beside it,
+//! because nothing above this crate names a protocol.
+//!
+//! What a link promises:
+//!
+//! * the machine is the one that was meant: its host key is pinned, never learnt;
+//! * how a command ended is told apart: exit status, signal, lost connection,
+//!   cancelled, out of time ([`Exit`], [`ErrorKind`]);
+//! * a command that is cancelled or runs out of time leaves no process behind;
+//! * memory is bounded, however much a command writes.
+
+pub mod agent;
+pub mod error;
+pub mod identity;
+pub mod link;
+pub mod quote;
+pub mod shell;
+pub mod ssh;
+pub mod transfer;
+
+mod remote;
+mod terminal;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use agent::AgentSocket;
+pub use error::{Error, ErrorKind};
+pub use identity::{HostKey, HostKeyPair, Identity};
+pub use link::{Captured, Command, Exit, Link, Output, Sink, SshAccess, Stdin, capture};
+pub use shell::shell;
+pub use ssh::{Attempt, Auth, SshLink, SshTarget, Timing, Watch, connect};
+pub use transfer::{FileTarget, Progress, TreeTarget};

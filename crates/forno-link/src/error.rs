@@ -1,0 +1,158 @@
+//! Why a link failed.
+//!
+//! One error type with a kind, because callers act on the kind: a refused
+//! connection is tried again, a wrong host key never is, a lost connection may
+//! be a reboot.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A failure of a link, with the machine it happened to.
+#[derive(Debug)]
+pub struct Error {
+    /// `user@address:port`.
+    pub peer: String,
+    pub kind: ErrorKind,
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    #[error("connection refused: nothing listens on that port")]
+    Refused,
+    #[error("no route to the machine: {0}")]
+    Unreachable(std::io::Error),
+    #[error("no answer within {}", seconds(.0))]
+    ConnectTimedOut(Duration),
+    #[error("the connection was closed before the SSH handshake was over: {0}")]
+    Handshake(String),
+    #[error("the host key is {found}, expected {expected}")]
+    HostKeyMismatch { expected: String, found: String },
+    #[error("user `{user}` is not let in with the key {key} (server accepts: {methods})")]
+    AuthFailed {
+        user: String,
+        key: String,
+        methods: String,
+    },
+    #[error("the agent cannot sign: {0}")]
+    Agent(String),
+    #[error("gave up after {} and {attempts} attempts; last: {last}", seconds(.waited))]
+    GaveUp {
+        waited: Duration,
+        attempts: u32,
+        last: Box<ErrorKind>,
+    },
+    #[error("connection lost: {0}")]
+    Lost(String),
+    #[error("cancelled")]
+    Cancelled,
+    #[error("not done within {}", seconds(.0))]
+    TimedOut(Duration),
+    #[error("no byte moved for {}", seconds(.0))]
+    Stalled(Duration),
+    #[error("the server refused to {0}")]
+    Denied(String),
+    #[error("the command line is {0} bytes long, at most {max} can be passed", max = crate::remote::MAX_COMMAND)]
+    CommandTooLong(usize),
+    #[error("{what}: {error}")]
+    Local { what: String, error: std::io::Error },
+    /// A helper command on the machine failed, such as the unpacking of a folder.
+    #[error("cannot {what}: {detail}")]
+    Remote { what: String, detail: String },
+    #[error("{what} arrived damaged: sha256 is {found}, expected {expected}")]
+    Damaged {
+        what: String,
+        expected: String,
+        found: String,
+    },
+    #[error("{0} is not possible over this link")]
+    Unsupported(&'static str),
+}
+
+pub(crate) fn seconds(duration: &Duration) -> String {
+    if duration.as_secs() >= 1 {
+        format!("{} s", duration.as_secs())
+    } else {
+        format!("{} ms", duration.as_millis())
+    }
+}
+
+impl Error {
+    pub fn new(peer: impl Into<String>, kind: ErrorKind) -> Self {
+        Self {
+            peer: peer.into(),
+            kind,
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        self.kind.hint()
+    }
+
+    /// The connection is gone; what ran on it may or may not still run.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.kind, ErrorKind::Lost(_))
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.kind, ErrorKind::Cancelled)
+    }
+
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.kind, ErrorKind::TimedOut(_) | ErrorKind::Stalled(_))
+    }
+}
+
+impl ErrorKind {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::GaveUp { last, .. } => last.hint(),
+            Self::Refused => Some(
+                "sshd is not running yet, listens elsewhere, or failed to start: look at the machine's console".into(),
+            ),
+            Self::Unreachable(_) | Self::ConnectTimedOut(_) => Some(
+                "check the security group's ingress rule, the subnet's route and that the machine is running".into(),
+            ),
+            Self::HostKeyMismatch { .. } => Some(
+                "another machine answers at this address, or user data was not applied: nothing was sent to it".into(),
+            ),
+            Self::AuthFailed { user, .. } => Some(format!(
+                "is `{user}` the image's own user (Debian: admin, Ubuntu: ubuntu, Amazon Linux: ec2-user), and does cloud-init put the key pair's key in place?"
+            )),
+            _ => None,
+        }
+    }
+
+    /// Whether the next attempt to connect may find it otherwise, as a machine
+    /// comes up: also a refused key, for the time that cloud-init needs to put
+    /// it in place. A wrong host key stays wrong.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused
+                | Self::Unreachable(_)
+                | Self::ConnectTimedOut(_)
+                | Self::Handshake(_)
+                | Self::Lost(_)
+                | Self::AuthFailed { .. }
+        )
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.peer, self.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.kind {
+            ErrorKind::Local { error, .. } | ErrorKind::Unreachable(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! From an address to a link, patiently: a machine that comes up refuses,
+//! resets and hangs before it answers, and each attempt is shown.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::link::SshLink;
+use super::session::Session;
+use crate::{Error, ErrorKind, HostKey, Identity};
+
+/// Which machine, as whom.
+#[derive(Clone, Debug)]
+pub struct SshTarget {
+    pub address: SocketAddr,
+    pub user: String,
+    /// The only key that the machine may show.
+    pub host_key: HostKey,
+    pub auth: Auth,
+    /// The agent that foreign clients (Ansible) may use, if one was made.
+    pub agent_socket: Option<PathBuf>,
+    pub timing: Timing,
+}
+
+impl SshTarget {
+    pub fn new(
+        address: SocketAddr,
+        user: impl Into<String>,
+        host_key: HostKey,
+        auth: Auth,
+    ) -> Self {
+        Self {
+            address,
+            user: user.into(),
+            host_key,
+            auth,
+            agent_socket: None,
+            timing: Timing::default(),
+        }
+    }
+
+    pub(crate) fn peer(&self) -> String {
+        format!("{}@{}", self.user, self.address)
+    }
+}
+
+/// What to log in with.
+#[derive(Clone, Debug)]
+pub enum Auth {
+    Identity(Arc<Identity>),
+    /// The first key of the agent at this socket (or at the link to it that
+    /// [`crate::AgentSocket`] leaves).
+    Agent(PathBuf),
+}
+
+/// Deadlines of one attempt and pauses between attempts.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    pub dial: Duration,
+    /// From the connection to the end of the key exchange. Long, because a
+    /// machine's forwarded port accepts before its sshd runs, and because
+    /// hanging up and dialling again would make it worse.
+    pub handshake: Duration,
+    pub auth: Duration,
+    /// For opening a channel on a live connection.
+    pub open: Duration,
+    pub pause: Duration,
+    /// How long a refused key is tried again: cloud-init may be about to put it
+    /// in place, or the system still refuses all logins while it boots.
+    pub auth_patience: Duration,
+    pub auth_pause: Duration,
+    /// Between signs of life on an idle connection; default 15 s. Three
+    /// unanswered ones end it.
+    pub keepalive: Option<Duration>,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            dial: Duration::from_secs(10),
+            handshake: Duration::from_mins(1),
+            auth: Duration::from_secs(30),
+            open: Duration::from_secs(30),
+            pause: Duration::from_millis(500),
+            auth_patience: Duration::from_mins(1),
+            auth_pause: Duration::from_secs(3),
+            keepalive: None,
+        }
+    }
+}
+
+/// An attempt that failed and will be followed by another.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    pub peer: &'a str,
+    /// From 1.
+    pub number: u32,
+    pub problem: &'a ErrorKind,
+    pub waited: Duration,
+    /// The whole time allowed.
+    pub within: Duration,
+}
+
+/// Is told of each failed attempt.
+#[derive(Clone)]
+pub struct Watch(Arc<dyn Fn(Attempt<'_>) + Send + Sync>);
+
+impl Watch {
+    pub fn new(tell: impl Fn(Attempt<'_>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    pub fn none() -> Self {
+        Self::new(|_| {})
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
+/// Connects to a machine, trying until `within` is over.
+pub async fn connect(
+    target: SshTarget,
+    within: Duration,
+    watch: &Watch,
+    cancel: &CancellationToken,
+) -> Result<SshLink, Error> {
+    let session = establish(&target, within, watch, cancel).await?;
+    Ok(SshLink::new(target, session))
+}
+
+pub(super) async fn establish(
+    target: &SshTarget,
+    within: Duration,
+    watch: &Watch,
+    cancel: &CancellationToken,
+) -> Result<Session, Error> {
+    let peer = target.peer();
+    let started = Instant::now();
+    let deadline = started + within;
+    let mut denied_since = None;
+    let mut number = 0;
+    loop {
+        number += 1;
+        let attempt = tokio::time::timeout_at(deadline, Session::open(target));
+        let problem = tokio::select! {
+            () = cancel.cancelled() => return Err(Error::new(peer, ErrorKind::Cancelled)),
+            attempt = attempt => match attempt {
+                Ok(Ok(session)) => return Ok(session),
+                Ok(Err(problem)) => problem,
+                Err(_) => ErrorKind::Handshake("no answer".into()),
+            },
+        };
+        if !problem.may_pass() {
+            return Err(Error::new(peer, problem));
+        }
+        let now = Instant::now();
+        let pause = if matches!(problem, ErrorKind::AuthFailed { .. }) {
+            let since = *denied_since.get_or_insert(now);
+            if now - since >= target.timing.auth_patience {
+                return Err(Error::new(peer, problem));
+            }
+            target.timing.auth_pause
+        } else {
+            target.timing.pause
+        };
+        if now + pause >= deadline {
+            let waited = now - started;
+            return Err(Error::new(
+                peer,
+                ErrorKind::GaveUp {
+                    waited,
+                    attempts: number,
+                    last: Box::new(problem),
+                },
+            ));
+        }
+        (watch.0)(Attempt {
+            peer: &peer,
+            number,
+            problem: &problem,
+            waited: now - started,
+            within,
+        });
+        tokio::select! {
+            () = cancel.cancelled() => return Err(Error::new(peer, ErrorKind::Cancelled)),
+            () = sleep(pause) => {}
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Links over SSH, by russh. Its types stay inside: it changes often.
+
+mod connect;
+mod exec;
+mod handler;
+mod link;
+mod session;
+
+pub use connect::{Attempt, Auth, SshTarget, Timing, Watch, connect};
+pub use link::SshLink;

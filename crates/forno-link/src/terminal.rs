@@ -1,0 +1,1 @@
+//! The local terminal, raw for a while and restored on every way out.
