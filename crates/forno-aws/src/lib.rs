@@ -1,1 +1,62 @@
-//! placeholder
+//! The gateway to EC2: the only crate that names the AWS SDK.
+//!
+//! Domain types in, domain types out. Whoever bakes never sees an SDK type, never
+//! compiles the SDK, and never has to know which of its errors means that a call
+//! may have taken effect although no answer came ([`Error::outcome`]).
+//!
+//! [`Gateway::connect`] takes an [`Access`]: where, and as whom. What a machine
+//! calls AWS or calls the pocket EC2 by is the same thing with another endpoint.
+//! Each resource has its file with its type and its calls. Waiting is
+//! [`Wait`]; the SDK's own waiters poll too seldom, give up by number of attempts
+//! and say nothing meanwhile.
+
+mod access;
+mod attempts;
+mod batch;
+mod block_device;
+mod cidr;
+mod codes;
+mod convert;
+mod error;
+mod gateway;
+mod identity;
+mod ids;
+mod image;
+mod instance;
+mod instance_type;
+mod key_pair;
+mod launch;
+mod parameter;
+mod preflight;
+mod resource;
+mod security_group;
+mod snapshot;
+mod subnet;
+mod tag;
+mod wait;
+
+pub use access::{Access, Limits, StaticCredentials};
+pub use block_device::{Volume, VolumeType};
+pub use cidr::{Cidr, InvalidCidr};
+pub use error::{Error, Kind, Outcome};
+pub use gateway::Gateway;
+pub use identity::Identity;
+pub use ids::{
+    ImageId, InstanceId, InvalidId, KeyPairId, NetworkInterfaceId, SecurityGroupId, SnapshotId,
+    SubnetId, VolumeId, VpcId,
+};
+pub use image::{Deregistered, Image, ImageBlockDevice, ImageSearch, ImageState, NewImage};
+pub use instance::{Instance, InstanceState, StateReason};
+pub use instance_type::{Architecture, InstanceType};
+pub use key_pair::{KeyPair, NewKeyPair};
+pub use launch::Launch;
+pub use preflight::{Call, Verdict};
+pub use resource::TaggedResource;
+pub use security_group::{IngressRule, NewSecurityGroup, SecurityGroup};
+pub use snapshot::{Snapshot, SnapshotState};
+pub use subnet::Subnet;
+pub use tag::{TagMatch, Tags};
+pub use wait::{Heartbeat, Probe, Wait, WaitError};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! The launch of a builder.
+//!
+//! Everything is said in the one RunInstances call: a machine must never exist for a
+//! moment without its tags, with IMDSv1, or in a way that shutting down leaves it
+//! behind.
+
+use aws_sdk_ec2::operation::run_instances::RunInstancesError;
+use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
+use aws_sdk_ec2::types::{
+    HttpTokensState, IamInstanceProfileSpecification, InstanceMetadataEndpointState,
+    InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
+    ResourceType, ShutdownBehavior,
+};
+use base64::Engine;
+
+use crate::block_device::Volume;
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::ids::{ImageId, SecurityGroupId, SubnetId};
+use crate::instance::Instance;
+use crate::tag::Tags;
+
+/// One machine to start: IMDSv2 required, terminated when it shuts down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// A second call with the same token and the same rest makes no second machine.
+    /// Vary anything, and the token must be varied too.
+    pub client_token: String,
+    pub image: ImageId,
+    pub instance_type: String,
+    pub subnet: Option<SubnetId>,
+    pub security_groups: Vec<SecurityGroupId>,
+    /// `None`: as the subnet has it.
+    pub public_address: Option<bool>,
+    pub key_name: Option<String>,
+    pub user_data: Option<String>,
+    /// The root volume, and others.
+    pub volumes: Vec<Volume>,
+    /// Its name, for machines that may call AWS.
+    pub instance_profile: Option<String>,
+    /// On instance, volumes and network interface, from the first moment.
+    pub tags: Tags,
+}
+
+impl Gateway {
+    /// Starts one machine. What EC2 has no capacity for is told at once; the next
+    /// zone or type is the caller's to try.
+    pub async fn run_instance(&self, launch: &Launch) -> Result<Instance, Error> {
+        let call = self.call("RunInstances").on(format_args!(
+            "{} from {}",
+            launch.instance_type, launch.image
+        ));
+        let reply = self
+            .run_instances_request(launch)
+            .customize()
+            .interceptor(call.watch::<RunInstancesError>())
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        let instance = reply
+            .instances
+            .into_iter()
+            .flatten()
+            .next()
+            .ok_or_else(|| call.malformed("no instance in it"))?;
+        Instance::from_sdk(instance).map_err(|nonsense| call.malformed(nonsense))
+    }
+
+    pub(crate) fn run_instances_request(&self, launch: &Launch) -> RunInstancesFluentBuilder {
+        let metadata = InstanceMetadataOptionsRequest::builder()
+            .http_endpoint(InstanceMetadataEndpointState::Enabled)
+            .http_tokens(HttpTokensState::Required)
+            .build();
+        let volumes: Vec<_> = launch.volumes.iter().map(Volume::mapping).collect();
+        let request = self
+            .clients()
+            .ec2
+            .run_instances()
+            .client_token(&launch.client_token)
+            .image_id(launch.image.as_str())
+            .instance_type(InstanceType::from(launch.instance_type.as_str()))
+            .min_count(1)
+            .max_count(1)
+            .set_key_name(launch.key_name.clone())
+            .set_user_data(
+                launch
+                    .user_data
+                    .as_ref()
+                    .map(|data| base64::engine::general_purpose::STANDARD.encode(data)),
+            )
+            .set_block_device_mappings((!volumes.is_empty()).then_some(volumes))
+            .metadata_options(metadata)
+            .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
+            .set_iam_instance_profile(launch.instance_profile.as_ref().map(|name| {
+                IamInstanceProfileSpecification::builder()
+                    .name(name)
+                    .build()
+            }))
+            .set_tag_specifications(launch.tags.specifications(&[
+                ResourceType::Instance,
+                ResourceType::Volume,
+                ResourceType::NetworkInterface,
+            ]));
+        let groups: Vec<String> = launch
+            .security_groups
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let groups = (!groups.is_empty()).then_some(groups);
+        let subnet = launch.subnet.as_ref().map(ToString::to_string);
+        match launch.public_address {
+            None => request.set_subnet_id(subnet).set_security_group_ids(groups),
+            // Whoever decides about the address has to describe the interface.
+            Some(public) => request.network_interfaces(
+                InstanceNetworkInterfaceSpecification::builder()
+                    .device_index(0)
+                    .delete_on_termination(true)
+                    .associate_public_ip_address(public)
+                    .set_subnet_id(subnet)
+                    .set_groups(groups)
+                    .build(),
+            ),
+        }
+    }
+}
