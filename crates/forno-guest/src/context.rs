@@ -1,0 +1,91 @@
+//! What a step gets besides itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use forno_events::{Emitter, Event, StepId, Stream};
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use crate::StepError;
+
+#[derive(Clone)]
+pub struct StepContext {
+    pub step: StepId,
+    pub emitter: Emitter,
+    pub cancel: CancellationToken,
+    /// Environment of every shell step and of ansible-playbook, such as
+    /// `FORNO_IMAGE`; a step's own wins.
+    pub env: BTreeMap<String, SecretString>,
+    /// Where roles and collections with pinned versions are kept between bakes.
+    pub cache: Option<PathBuf>,
+    /// Programs of this machine, looked up in `PATH` when not absolute.
+    pub ansible_playbook: PathBuf,
+    pub ansible_galaxy: PathBuf,
+    /// Asked by steps with [`crate::OnFailure::Ask`]; none: they fail.
+    pub decide: Option<Arc<dyn Decide>>,
+    /// How often a wait makes itself heard.
+    pub heartbeat: Duration,
+}
+
+impl StepContext {
+    pub fn new(step: StepId, emitter: Emitter, cancel: CancellationToken) -> Self {
+        Self {
+            step,
+            emitter,
+            cancel,
+            env: BTreeMap::new(),
+            cache: None,
+            ansible_playbook: "ansible-playbook".into(),
+            ansible_galaxy: "ansible-galaxy".into(),
+            decide: None,
+            heartbeat: Duration::from_secs(5),
+        }
+    }
+
+    pub(crate) fn line(&self, stream: Stream, line: impl Into<String>) {
+        self.emitter.emit(Event::Output {
+            step: self.step.clone(),
+            stream,
+            line: line.into(),
+        });
+    }
+
+    pub(crate) fn waiting(&self, what: &str, state: String, waited: Duration, within: Duration) {
+        self.emitter.emit(Event::Waiting {
+            step: self.step.clone(),
+            what: what.to_owned(),
+            resource: None,
+            state,
+            waited_ms: millis(waited),
+            deadline_ms: millis(within),
+        });
+    }
+}
+
+impl fmt::Debug for StepContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StepContext({})", self.step)
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Decides on a person's behalf about a failed step; may take its time.
+#[async_trait]
+pub trait Decide: Send + Sync {
+    async fn decide(&self, step: &str, error: &StepError) -> Decision;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    Retry,
+    Continue,
+    Fail,
+}

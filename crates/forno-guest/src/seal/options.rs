@@ -1,0 +1,95 @@
+//! What to forget, and what was found.
+
+use secrecy::SecretString;
+
+/// Something that is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SealItem {
+    /// forno's line in every `authorized_keys`.
+    AuthorizedKeys,
+    /// The SSH host keys; the next boot makes new ones.
+    HostKeys,
+    MachineId,
+    /// State, user data and logs of cloud-init: the next boot is a first boot.
+    CloudInit,
+    DhcpLeases,
+    RandomSeed,
+    /// Names given to network cards of this machine.
+    NetworkNames,
+    PackageCaches,
+    Histories,
+    /// What Ansible leaves in home folders.
+    AnsibleRemains,
+    TemporaryFiles,
+    Logs,
+}
+
+impl SealItem {
+    pub const ALL: [Self; 12] = [
+        Self::AuthorizedKeys,
+        Self::HostKeys,
+        Self::MachineId,
+        Self::CloudInit,
+        Self::DhcpLeases,
+        Self::RandomSeed,
+        Self::NetworkNames,
+        Self::PackageCaches,
+        Self::Histories,
+        Self::AnsibleRemains,
+        Self::TemporaryFiles,
+        Self::Logs,
+    ];
+
+    /// As it is written in messages and recipes.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizedKeys => "authorized-keys",
+            Self::HostKeys => "host-keys",
+            Self::MachineId => "machine-id",
+            Self::CloudInit => "cloud-init",
+            Self::DhcpLeases => "dhcp-leases",
+            Self::RandomSeed => "random-seed",
+            Self::NetworkNames => "network-names",
+            Self::PackageCaches => "package-caches",
+            Self::Histories => "histories",
+            Self::AnsibleRemains => "ansible-remains",
+            Self::TemporaryFiles => "temporary-files",
+            Self::Logs => "logs",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SealOptions {
+    /// Public parts of keys to be forgotten: [`forno_link::Identity::public_blob`].
+    pub key_blobs: Vec<String>,
+    /// Not forgotten.
+    pub keep: Vec<SealItem>,
+    /// Values that must not be on the disk.
+    pub secrets: Vec<SecretString>,
+    /// Places where the scan may find something.
+    pub allowed: Vec<Allowed>,
+}
+
+/// A place where a find is no fault, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// An absolute path; `*` and `?` stand for anything, also for `/`.
+    pub path: String,
+    pub reason: String,
+}
+
+/// Something that must not be in an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub path: String,
+    /// `a secret of this bake`, `a private key`.
+    pub kind: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SealReport {
+    /// What was forgotten.
+    pub forgotten: Vec<SealItem>,
+    pub warnings: Vec<String>,
+}
