@@ -93,20 +93,25 @@ impl Pending {
     where
         E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
     {
-        let request_id = error.request_id().map(str::to_owned);
+        let request_id = request_id(error);
         let (kind, outcome, code, message) = match error {
             SdkError::ServiceError(service) => {
                 let status = service.raw().status().as_u16();
                 let code = service.err().code().unwrap_or_default();
                 let message = service.err().message().unwrap_or_default();
                 let kind = codes::kind(code, message, status);
-                let code = if code.is_empty() {
-                    format!("HTTP status {status}")
-                } else {
-                    code.to_owned()
-                };
                 let outcome = codes::outcome(kind, status);
-                (kind, outcome, Some(code), message.trim().to_owned())
+                if code.is_empty() {
+                    // No answer of EC2's: a proxy, a captive portal, something else.
+                    let message = format!(
+                        "unexpected reply with status {status}: {}",
+                        chain_text(service.err())
+                    );
+                    (kind, outcome, None, message)
+                } else {
+                    let message = message.trim().to_owned();
+                    (kind, outcome, Some(code.to_owned()), message)
+                }
             }
             SdkError::TimeoutError(_) => (
                 Kind::Lost,
@@ -167,6 +172,20 @@ where
         _ if never_connected(error) => (Kind::Unreachable, Outcome::DidNotHappen, None, text),
         _ => (Kind::Lost, Outcome::Unknown, None, text),
     }
+}
+
+/// From the header; endpoints that leave it out have it in the body, which the SDK
+/// does not read it from.
+fn request_id<E>(error: &SdkError<E, HttpResponse>) -> Option<String> {
+    if let Some(id) = error.request_id() {
+        return Some(id.to_owned());
+    }
+    let body = std::str::from_utf8(error.raw_response()?.body().bytes()?).ok()?;
+    ["RequestID", "RequestId"].into_iter().find_map(|element| {
+        let (_, rest) = body.split_once(&format!("<{element}>"))?;
+        let (id, _) = rest.split_once(&format!("</{element}>"))?;
+        Some(id.trim().to_owned())
+    })
 }
 
 /// What credential providers say, as an error of ours.

@@ -89,6 +89,7 @@ pub(crate) fn kind(code: &str, message: &str, status: u16) -> Kind {
         }
         _ if status == 429 => Kind::Throttled,
         _ if status >= 500 => Kind::Server,
+        _ if status < 400 => Kind::Lost,
         _ => Kind::Other,
     }
 }

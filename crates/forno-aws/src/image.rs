@@ -1,5 +1,6 @@
 //! Images: found, made, removed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use aws_sdk_ec2::operation::create_image::CreateImageError;
@@ -121,6 +122,11 @@ pub struct ImageSearch {
     /// With `*` and `?` as EC2 reads them.
     pub name: String,
     pub architecture: Option<Architecture>,
+    /// More conditions, by EC2's names of filters; the values of one are alternatives
+    /// and may hold `*` and `?`.
+    pub filters: BTreeMap<String, Vec<String>>,
+    /// Also images past their deprecation date.
+    pub include_deprecated: bool,
 }
 
 /// An image to be made of an instance.
@@ -166,7 +172,7 @@ impl Gateway {
         Image::from_sdk(image).map_err(|nonsense| call.malformed(nonsense))
     }
 
-    /// The available images that match, the newest first; no deprecated ones.
+    /// The available images that match, the newest first.
     pub async fn search_images(&self, search: &ImageSearch) -> Result<Vec<Image>, Error> {
         let call = self
             .call("DescribeImages")
@@ -181,6 +187,13 @@ impl Gateway {
         if let Some(architecture) = &search.architecture {
             request = request.filters(filter("architecture", [architecture.as_str()]));
         }
+        for (name, values) in &search.filters {
+            request = request.filters(filter(name, values));
+        }
+        // Left out, EC2 hides them, except from their owner.
+        if search.include_deprecated {
+            request = request.include_deprecated(true);
+        }
         let pages = request.into_paginator().items().send();
         let found = pages
             .collect::<Result<Vec<SdkImage>, _>>()
@@ -192,7 +205,9 @@ impl Gateway {
             .map(Image::from_sdk)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|nonsense| call.malformed(nonsense))?;
-        images.retain(|image| image.deprecated.is_none_or(|at| at > now));
+        images.retain(|image| {
+            search.include_deprecated || image.deprecated.is_none_or(|at| at > now)
+        });
         images.sort_by(newest_first);
         Ok(images)
     }

@@ -14,13 +14,33 @@ use aws_sdk_ec2::types::{
 use base64::Engine;
 
 use crate::block_device::Volume;
+use crate::convert::number;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids::{ImageId, SecurityGroupId, SubnetId};
 use crate::instance::Instance;
 use crate::tag::Tags;
 
-/// One machine to start: IMDSv2 required, terminated when it shuts down.
+/// How a machine may ask for its metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Imds {
+    /// IMDSv2 only; without it a confused program on the machine can be made to read
+    /// its credentials to a stranger.
+    pub tokens_required: bool,
+    /// Two let containers on the machine ask. `None`: as EC2 has it.
+    pub hop_limit: Option<u32>,
+}
+
+impl Default for Imds {
+    fn default() -> Self {
+        Self {
+            tokens_required: true,
+            hop_limit: None,
+        }
+    }
+}
+
+/// One machine to start, terminated when it shuts down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
     /// A second call with the same token and the same rest makes no second machine.
@@ -38,6 +58,7 @@ pub struct Launch {
     pub volumes: Vec<Volume>,
     /// Its name, for machines that may call AWS.
     pub instance_profile: Option<String>,
+    pub imds: Imds,
     /// On instance, volumes and network interface, from the first moment.
     pub tags: Tags,
 }
@@ -69,7 +90,12 @@ impl Gateway {
     pub(crate) fn run_instances_request(&self, launch: &Launch) -> RunInstancesFluentBuilder {
         let metadata = InstanceMetadataOptionsRequest::builder()
             .http_endpoint(InstanceMetadataEndpointState::Enabled)
-            .http_tokens(HttpTokensState::Required)
+            .http_tokens(if launch.imds.tokens_required {
+                HttpTokensState::Required
+            } else {
+                HttpTokensState::Optional
+            })
+            .set_http_put_response_hop_limit(launch.imds.hop_limit.map(number))
             .build();
         let volumes: Vec<_> = launch.volumes.iter().map(Volume::mapping).collect();
         let request = self

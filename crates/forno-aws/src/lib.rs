@@ -49,7 +49,7 @@ pub use image::{Deregistered, Image, ImageBlockDevice, ImageSearch, ImageState, 
 pub use instance::{Instance, InstanceState, StateReason};
 pub use instance_type::{Architecture, InstanceType};
 pub use key_pair::{KeyPair, NewKeyPair};
-pub use launch::Launch;
+pub use launch::{Imds, Launch};
 pub use preflight::{Call, Verdict};
 pub use resource::TaggedResource;
 pub use security_group::{IngressRule, NewSecurityGroup, SecurityGroup};

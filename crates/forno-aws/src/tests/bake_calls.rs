@@ -1,0 +1,520 @@
+//! The calls of a bake as they go over the wire, and what becomes of the replies.
+
+use super::endpoint::{Answer, Endpoint, instance_xml, ok, refused};
+use crate::{
+    Call, Cidr, Imds, IngressRule, Kind, Launch, NewImage, NewKeyPair, NewSecurityGroup, Tags,
+    Verdict, Volume, VolumeType,
+};
+
+fn tags() -> Tags {
+    Tags::new()
+        .with("forno:bake", "01BAKE")
+        .with("forno:image", "base")
+}
+
+fn launch() -> Launch {
+    Launch {
+        client_token: "01BAKE-builder".to_owned(),
+        image: "ami-0123456789abcdef0".parse().unwrap(),
+        instance_type: "c7i.large".to_owned(),
+        subnet: Some("subnet-0123456789abcdef0".parse().unwrap()),
+        security_groups: vec!["sg-0123456789abcdef0".parse().unwrap()],
+        public_address: None,
+        key_name: Some("forno-01BAKE".to_owned()),
+        user_data: Some("#cloud-config\n".to_owned()),
+        volumes: vec![Volume {
+            device: "/dev/xvda".to_owned(),
+            size_gib: Some(16),
+            volume_type: Some(VolumeType::Gp3),
+            throughput: Some(500),
+            encrypted: Some(true),
+            ..Volume::default()
+        }],
+        instance_profile: None,
+        imds: Imds::default(),
+        tags: tags(),
+    }
+}
+
+#[tokio::test]
+async fn a_builder_is_launched_with_everything_in_one_call() {
+    let more = "<clientToken>01BAKE-builder</clientToken>\
+        <ipAddress>203.0.113.7</ipAddress><privateIpAddress>172.31.0.9</privateIpAddress>\
+        <subnetId>subnet-0123456789abcdef0</subnetId><vpcId>vpc-0123456789abcdef0</vpcId>\
+        <placement><availabilityZone>eu-west-1a</availabilityZone></placement>\
+        <rootDeviceName>/dev/xvda</rootDeviceName><launchTime>2026-11-22T10:00:00.000Z</launchTime>\
+        <groupSet><item><groupId>sg-0123456789abcdef0</groupId></item></groupSet>\
+        <blockDeviceMapping><item><deviceName>/dev/xvda</deviceName><ebs><volumeId>vol-0123456789abcdef0</volumeId></ebs></item></blockDeviceMapping>\
+        <tagSet><item><key>forno:bake</key><value>01BAKE</value></item></tagSet>";
+    let item = instance_xml("i-0123456789abcdef0", "pending", more);
+    let endpoint = Endpoint::with([ok(
+        "RunInstances",
+        &format!("<instancesSet>{item}</instancesSet>"),
+    )])
+    .await;
+    let instance = endpoint
+        .gateway()
+        .await
+        .run_instance(&launch())
+        .await
+        .unwrap();
+    insta::assert_debug_snapshot!(instance, @r#"
+    Instance {
+        id: i-0123456789abcdef0,
+        image: Some(
+            ami-0123456789abcdef0,
+        ),
+        state: Pending,
+        state_reason: None,
+        instance_type: "c7i.large",
+        public_address: Some(
+            203.0.113.7,
+        ),
+        private_address: Some(
+            172.31.0.9,
+        ),
+        availability_zone: Some(
+            "eu-west-1a",
+        ),
+        subnet: Some(
+            subnet-0123456789abcdef0,
+        ),
+        vpc: Some(
+            vpc-0123456789abcdef0,
+        ),
+        security_groups: [
+            sg-0123456789abcdef0,
+        ],
+        root_device: Some(
+            "/dev/xvda",
+        ),
+        volumes: [
+            (
+                "/dev/xvda",
+                vol-0123456789abcdef0,
+            ),
+        ],
+        key_name: None,
+        client_token: Some(
+            "01BAKE-builder",
+        ),
+        launched: Some(
+            2026-11-22T10:00:00Z,
+        ),
+        tags: Tags(
+            {
+                "forno:bake": "01BAKE",
+            },
+        ),
+    }
+    "#);
+
+    let request = &endpoint.requests()[0];
+    let mut sent = request.form.clone();
+    assert_eq!(sent.remove("Action").unwrap(), "RunInstances");
+    sent.remove("Version").unwrap();
+    insta::assert_debug_snapshot!(sent, @r#"
+    {
+        "BlockDeviceMapping.1.DeviceName": "/dev/xvda",
+        "BlockDeviceMapping.1.Ebs.DeleteOnTermination": "true",
+        "BlockDeviceMapping.1.Ebs.Encrypted": "true",
+        "BlockDeviceMapping.1.Ebs.Throughput": "500",
+        "BlockDeviceMapping.1.Ebs.VolumeSize": "16",
+        "BlockDeviceMapping.1.Ebs.VolumeType": "gp3",
+        "ClientToken": "01BAKE-builder",
+        "ImageId": "ami-0123456789abcdef0",
+        "InstanceInitiatedShutdownBehavior": "terminate",
+        "InstanceType": "c7i.large",
+        "KeyName": "forno-01BAKE",
+        "MaxCount": "1",
+        "MetadataOptions.HttpEndpoint": "enabled",
+        "MetadataOptions.HttpTokens": "required",
+        "MinCount": "1",
+        "SecurityGroupId.1": "sg-0123456789abcdef0",
+        "SubnetId": "subnet-0123456789abcdef0",
+        "TagSpecification.1.ResourceType": "instance",
+        "TagSpecification.1.Tag.1.Key": "forno:bake",
+        "TagSpecification.1.Tag.1.Value": "01BAKE",
+        "TagSpecification.1.Tag.2.Key": "forno:image",
+        "TagSpecification.1.Tag.2.Value": "base",
+        "TagSpecification.2.ResourceType": "volume",
+        "TagSpecification.2.Tag.1.Key": "forno:bake",
+        "TagSpecification.2.Tag.1.Value": "01BAKE",
+        "TagSpecification.2.Tag.2.Key": "forno:image",
+        "TagSpecification.2.Tag.2.Value": "base",
+        "TagSpecification.3.ResourceType": "network-interface",
+        "TagSpecification.3.Tag.1.Key": "forno:bake",
+        "TagSpecification.3.Tag.1.Value": "01BAKE",
+        "TagSpecification.3.Tag.2.Key": "forno:image",
+        "TagSpecification.3.Tag.2.Value": "base",
+        "UserData": "I2Nsb3VkLWNvbmZpZwo=",
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn a_public_address_is_asked_for_on_the_interface() {
+    let item = instance_xml("i-0123456789abcdef0", "pending", "");
+    let endpoint = Endpoint::with([ok(
+        "RunInstances",
+        &format!("<instancesSet>{item}</instancesSet>"),
+    )])
+    .await;
+    let launch = Launch {
+        public_address: Some(true),
+        ..launch()
+    };
+    endpoint
+        .gateway()
+        .await
+        .run_instance(&launch)
+        .await
+        .unwrap();
+    let request = &endpoint.requests()[0];
+    assert_eq!(request.get("SubnetId"), None);
+    assert_eq!(
+        request.get("NetworkInterface.1.AssociatePublicIpAddress"),
+        Some("true")
+    );
+    assert_eq!(
+        request.get("NetworkInterface.1.SubnetId"),
+        Some("subnet-0123456789abcdef0")
+    );
+    assert_eq!(
+        request.get("NetworkInterface.1.SecurityGroupId.1"),
+        Some("sg-0123456789abcdef0")
+    );
+}
+
+#[tokio::test]
+async fn key_and_group_carry_tags_and_one_rule() {
+    let endpoint = Endpoint::start(|request| match request.action.as_str() {
+        "ImportKeyPair" => ok(
+            "ImportKeyPair",
+            "<keyName>forno-01BAKE</keyName><keyPairId>key-0123456789abcdef0</keyPairId><keyFingerprint>aa:bb</keyFingerprint>",
+        ),
+        "CreateSecurityGroup" => ok("CreateSecurityGroup", "<groupId>sg-0123456789abcdef0</groupId>"),
+        // What a repetition after a lost reply gets.
+        "AuthorizeSecurityGroupIngress" => refused(
+            400,
+            "InvalidPermission.Duplicate",
+            "the specified rule already exists",
+        ),
+        other => panic!("{other}"),
+    })
+    .await;
+    let gateway = endpoint.gateway().await;
+    let key = gateway
+        .import_key_pair(&NewKeyPair {
+            name: "forno-01BAKE".to_owned(),
+            public_key: "ssh-ed25519 AAAA forno".to_owned(),
+            tags: tags(),
+        })
+        .await
+        .unwrap();
+    assert_eq!(key.id.unwrap().as_str(), "key-0123456789abcdef0");
+    let group = gateway
+        .create_security_group(&NewSecurityGroup {
+            name: "forno-01BAKE".to_owned(),
+            description: "builder of base".to_owned(),
+            vpc: "vpc-0123456789abcdef0".parse().unwrap(),
+            tags: tags(),
+        })
+        .await
+        .unwrap();
+    gateway
+        .allow_ingress(
+            &group,
+            &IngressRule {
+                port: 22,
+                from: Cidr::host([203, 0, 113, 7].into()),
+                description: None,
+            },
+        )
+        .await
+        .unwrap();
+
+    let requests = endpoint.requests();
+    // base64 of the public key
+    assert_eq!(
+        requests[0].get("PublicKeyMaterial"),
+        Some("c3NoLWVkMjU1MTkgQUFBQSBmb3Jubw==")
+    );
+    assert_eq!(
+        requests[0].get("TagSpecification.1.ResourceType"),
+        Some("key-pair")
+    );
+    assert_eq!(
+        requests[1].get("TagSpecification.1.ResourceType"),
+        Some("security-group")
+    );
+    assert_eq!(
+        requests[1].get("TagSpecification.1.Tag.1.Key"),
+        Some("forno:bake")
+    );
+    assert_eq!(
+        requests[2].get("IpPermissions.1.IpRanges.1.CidrIp"),
+        Some("203.0.113.7/32")
+    );
+    assert_eq!(requests[2].get("IpPermissions.1.FromPort"), Some("22"));
+    assert_eq!(requests[2].get("IpPermissions.1.IpProtocol"), Some("tcp"));
+}
+
+#[tokio::test]
+async fn an_image_and_its_snapshots_are_tagged_at_creation() {
+    let endpoint = Endpoint::with([ok(
+        "CreateImage",
+        "<imageId>ami-0aaaaaaaaaaaaaaaa</imageId>",
+    )])
+    .await;
+    endpoint
+        .gateway()
+        .await
+        .create_image(&NewImage {
+            instance: "i-0123456789abcdef0".parse().unwrap(),
+            name: "base 2026-11-22".to_owned(),
+            description: Some("the base".to_owned()),
+            tags: tags(),
+            volumes: Vec::new(),
+        })
+        .await
+        .unwrap();
+    let request = &endpoint.requests()[0];
+    assert_eq!(request.get("Name"), Some("base 2026-11-22"));
+    assert_eq!(
+        request.get("TagSpecification.1.ResourceType"),
+        Some("image")
+    );
+    assert_eq!(
+        request.get("TagSpecification.2.ResourceType"),
+        Some("snapshot")
+    );
+    assert_eq!(request.get("TagSpecification.2.Tag.2.Value"), Some("base"));
+}
+
+const AMI: &str = "ami-0aaaaaaaaaaaaaaaa";
+
+fn image_with_snapshots(snapshots: &[&str]) -> Answer {
+    let devices: String = snapshots
+        .iter()
+        .enumerate()
+        .map(|(n, snapshot)| {
+            format!("<item><deviceName>/dev/xvd{n}</deviceName><ebs><snapshotId>{snapshot}</snapshotId></ebs></item>")
+        })
+        .collect();
+    ok(
+        "DescribeImages",
+        &format!(
+            "<imagesSet><item><imageId>{AMI}</imageId><imageState>available</imageState>\
+             <blockDeviceMapping>{devices}</blockDeviceMapping></item></imagesSet>"
+        ),
+    )
+}
+
+#[tokio::test]
+async fn snapshots_go_with_their_image_where_ec2_does_it() {
+    let endpoint = Endpoint::start(|request| match request.action.as_str() {
+        "DescribeImages" => image_with_snapshots(&["snap-00000000000000001", "snap-00000000000000002"]),
+        "DeregisterImage" => ok(
+            "DeregisterImage",
+            "<return>true</return><deleteSnapshotResultSet>\
+             <item><snapshotId>snap-00000000000000001</snapshotId><returnCode>success</returnCode></item>\
+             <item><snapshotId>snap-00000000000000002</snapshotId><returnCode>skipped</returnCode></item>\
+             </deleteSnapshotResultSet>",
+        ),
+        // EC2 has done it; asking again shows as much.
+        "DeleteSnapshot" => refused(400, "InvalidSnapshot.NotFound", "does not exist"),
+        other => panic!("{other}"),
+    })
+    .await;
+    let left = endpoint
+        .gateway()
+        .await
+        .deregister_image(&AMI.parse().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        left.kept,
+        [(
+            "snap-00000000000000002".parse().unwrap(),
+            "skipped".to_owned()
+        )]
+    );
+    assert_eq!(
+        endpoint.requests()[1].get("DeleteAssociatedSnapshots"),
+        Some("true")
+    );
+}
+
+#[tokio::test]
+async fn snapshots_are_deleted_one_by_one_where_the_endpoint_leaves_them() {
+    let endpoint = Endpoint::start(|request| match request.action.as_str() {
+        "DescribeImages" => {
+            image_with_snapshots(&["snap-00000000000000001", "snap-00000000000000002"])
+        }
+        "DeregisterImage" => ok("DeregisterImage", "<return>true</return>"),
+        "DeleteSnapshot" if request.get("SnapshotId") == Some("snap-00000000000000001") => {
+            ok("DeleteSnapshot", "<return>true</return>")
+        }
+        "DeleteSnapshot" => refused(
+            400,
+            "InvalidSnapshot.InUse",
+            "is in use by ami-0bbbbbbbbbbbbbbbb",
+        ),
+        other => panic!("{other}"),
+    })
+    .await;
+    let left = endpoint
+        .gateway()
+        .await
+        .deregister_image(&AMI.parse().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(left.kept.len(), 1);
+    assert!(left.kept[0].1.contains("InvalidSnapshot.InUse"), "{left:?}");
+    assert_eq!(
+        endpoint.actions(),
+        [
+            "DescribeImages",
+            "DeregisterImage",
+            "DeleteSnapshot",
+            "DeleteSnapshot"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_image_that_is_gone_is_no_failure() {
+    let endpoint = Endpoint::with([
+        ok("DescribeImages", "<imagesSet/>"),
+        refused(400, "InvalidAMIID.Unavailable", "no longer available"),
+    ])
+    .await;
+    let left = endpoint
+        .gateway()
+        .await
+        .deregister_image(&AMI.parse().unwrap())
+        .await
+        .unwrap();
+    assert!(left.kept.is_empty());
+}
+
+#[tokio::test]
+async fn a_group_in_use_is_told_by_its_kind() {
+    let endpoint = Endpoint::with([refused(
+        400,
+        "DependencyViolation",
+        "resource sg-0123456789abcdef0 has a dependent object",
+    )])
+    .await;
+    let error = endpoint
+        .gateway()
+        .await
+        .delete_security_group(&"sg-0123456789abcdef0".parse().unwrap())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::DependencyViolation);
+}
+
+#[tokio::test]
+async fn the_plug_is_pulled_only_on_demand() {
+    let endpoint = Endpoint::start(|_| ok("TerminateInstances", "<instancesSet/>")).await;
+    let gateway = endpoint.gateway().await;
+    let id = "i-0123456789abcdef0".parse().unwrap();
+    gateway.terminate_instance(&id, false).await.unwrap();
+    gateway.terminate_instance(&id, true).await.unwrap();
+    let requests = endpoint.requests();
+    assert_eq!(requests[0].get("SkipOsShutdown"), None);
+    assert_eq!(requests[1].get("SkipOsShutdown"), Some("true"));
+}
+
+#[tokio::test]
+async fn console_output_is_decoded_and_asked_for_again_without_latest() {
+    let endpoint = Endpoint::start(|request| match request.get("Latest") {
+        Some(_) => refused(400, "UnsupportedOperation", "only on Nitro"),
+        None => ok("GetConsoleOutput", "<output>bG9naW46\nIAo=\n</output>"),
+    })
+    .await;
+    let output = endpoint
+        .gateway()
+        .await
+        .console_output(&"i-0123456789abcdef0".parse().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(output.as_deref(), Some("login: \n"));
+
+    let endpoint = Endpoint::with([ok("GetConsoleOutput", "<output></output>")]).await;
+    let output = endpoint
+        .gateway()
+        .await
+        .console_output(&"i-0123456789abcdef0".parse().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(output, None);
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_allowed_denied_and_unclear() {
+    let endpoint = Endpoint::start(|request| {
+        assert_eq!(request.get("DryRun"), Some("true"));
+        match request.action.as_str() {
+            "RunInstances" => refused(
+                412,
+                "DryRunOperation",
+                "Request would have succeeded, but DryRun flag is set.",
+            ),
+            "CreateSecurityGroup" => {
+                refused(403, "UnauthorizedOperation", "You are not authorized.")
+            }
+            "CreateImage" => refused(400, "InvalidInstanceID.NotFound", "does not exist"),
+            other => panic!("{other}"),
+        }
+    })
+    .await;
+    let gateway = endpoint.gateway().await;
+    let verdict = gateway
+        .preflight(Call::RunInstance(&launch()))
+        .await
+        .unwrap();
+    assert!(matches!(verdict, Verdict::Allowed));
+    let group = NewSecurityGroup {
+        name: "forno".to_owned(),
+        description: "builder".to_owned(),
+        vpc: "vpc-0123456789abcdef0".parse().unwrap(),
+        tags: tags(),
+    };
+    let verdict = gateway
+        .preflight(Call::CreateSecurityGroup(&group))
+        .await
+        .unwrap();
+    let Verdict::Denied(error) = verdict else {
+        panic!("{verdict:?}")
+    };
+    assert_eq!(error.kind(), Kind::Unauthorized);
+    let image = NewImage {
+        instance: "i-0123456789abcdef0".parse().unwrap(),
+        name: "base".to_owned(),
+        description: None,
+        tags: tags(),
+        volumes: Vec::new(),
+    };
+    let verdict = gateway.preflight(Call::CreateImage(&image)).await.unwrap();
+    assert!(matches!(verdict, Verdict::Unclear(_)));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_ignores_dry_run_is_found_out() {
+    let item = instance_xml("i-0123456789abcdef0", "pending", "");
+    let endpoint = Endpoint::with([ok(
+        "RunInstances",
+        &format!("<instancesSet>{item}</instancesSet>"),
+    )])
+    .await;
+    let error = endpoint
+        .gateway()
+        .await
+        .preflight(Call::RunInstance(&launch()))
+        .await
+        .unwrap_err();
+    assert!(error.message().contains("ignored DryRun"), "{error}");
+}
