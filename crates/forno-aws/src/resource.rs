@@ -1,12 +1,13 @@
 //! Everything that carries a tag, of whatever kind: how a sweep finds what dead bakes
 //! left behind.
 
-use aws_sdk_ec2::types::TagDescription;
+use aws_sdk_ec2::operation::create_tags::CreateTagsError;
+use aws_sdk_ec2::types::{Tag, TagDescription};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::tag::{TagMatch, filter, literal};
+use crate::tag::{TagMatch, Tags, filter, literal};
 
 /// A resource and one tag of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -52,5 +53,26 @@ impl Gateway {
             .collect();
         resources.sort();
         Ok(resources)
+    }
+
+    /// Puts tags on a resource that exists. Repeating it does no harm, and that is
+    /// what to do after an unknown outcome.
+    pub async fn create_tags(&self, resource: &str, tags: &Tags) -> Result<(), Error> {
+        let call = self.call("CreateTags").on(resource);
+        let tags = tags
+            .iter()
+            .map(|(key, value)| Tag::builder().key(key).value(value).build())
+            .collect();
+        self.clients()
+            .ec2
+            .create_tags()
+            .resources(resource)
+            .set_tags(Some(tags))
+            .customize()
+            .interceptor(call.watch::<CreateTagsError>())
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        Ok(())
     }
 }

@@ -295,13 +295,14 @@ async fn an_image_and_its_snapshots_are_tagged_at_creation() {
 const AMI: &str = "ami-0aaaaaaaaaaaaaaaa";
 
 fn image_with_snapshots(snapshots: &[&str]) -> Answer {
-    let devices: String = snapshots
+    let devices = snapshots
         .iter()
         .enumerate()
         .map(|(n, snapshot)| {
             format!("<item><deviceName>/dev/xvd{n}</deviceName><ebs><snapshotId>{snapshot}</snapshotId></ebs></item>")
         })
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     ok(
         "DescribeImages",
         &format!(

@@ -37,7 +37,7 @@ impl Request {
 
     /// The values of the filter of this name.
     pub(super) fn filter(&self, name: &str) -> Vec<&str> {
-        let Some(prefix) = (1..)
+        let Some(prefix) = (1..=20)
             .map(|n| format!("Filter.{n}"))
             .take_while(|prefix| self.form.contains_key(&format!("{prefix}.Name")))
             .find(|prefix| self.get(&format!("{prefix}.Name")) == Some(name))

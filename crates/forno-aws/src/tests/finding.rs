@@ -1,7 +1,7 @@
 //! Finding what is there.
 
 use super::endpoint::{Answer, Endpoint, instance_xml, instances, ok, refused};
-use crate::{Architecture, ImageSearch, ImageState, Kind, SnapshotState, TagMatch};
+use crate::{Architecture, ImageSearch, ImageState, Kind, SnapshotState, TagMatch, Tags};
 
 fn image_xml(id: &str, name: &str, created: &str, more: &str) -> String {
     format!(
@@ -347,4 +347,20 @@ async fn key_pairs_groups_and_snapshots_are_found() {
         endpoint.requests().last().unwrap().get("Owner.1"),
         Some("self")
     );
+}
+
+#[tokio::test]
+async fn tags_are_put_on_what_exists() {
+    let endpoint = Endpoint::with([ok("CreateTags", "<return>true</return>")]).await;
+    let tags = Tags::new().with("forno:finished", "2026-11-22T10:00:00Z");
+    endpoint
+        .gateway()
+        .await
+        .create_tags("ami-0123456789abcdef0", &tags)
+        .await
+        .unwrap();
+    let request = &endpoint.requests()[0];
+    assert_eq!(request.get("ResourceId.1"), Some("ami-0123456789abcdef0"));
+    assert_eq!(request.get("Tag.1.Key"), Some("forno:finished"));
+    assert_eq!(request.get("Tag.1.Value"), Some("2026-11-22T10:00:00Z"));
 }
