@@ -31,6 +31,7 @@ mod preflight;
 mod resource;
 mod security_group;
 mod snapshot;
+mod states;
 mod subnet;
 mod tag;
 mod wait;
