@@ -183,7 +183,7 @@ impl SourceText {
         }
     }
 
-    fn line_column(&self, offset: usize) -> (usize, usize) {
+    pub(crate) fn line_column(&self, offset: usize) -> (usize, usize) {
         let mut offset = offset.min(self.text.len());
         while !self.text.is_char_boundary(offset) {
             offset -= 1;
@@ -281,6 +281,15 @@ impl Diagnostics {
         }
         self.sort();
         Err(self)
+    }
+
+    /// As an error; where nothing was told, `otherwise` is.
+    pub(crate) fn sorted_or(mut self, otherwise: &str) -> Self {
+        if self.problems.is_empty() {
+            self.push(Problem::new(otherwise));
+        }
+        self.sort();
+        self
     }
 
     fn sort(&mut self) {

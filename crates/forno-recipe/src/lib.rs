@@ -6,15 +6,24 @@
 //! anything changed, [`schema()`] is the format for editors. Nothing here talks to
 //! a cloud, reads the environment, or knows a command line.
 
+mod canonical;
+mod check;
 mod diagnostic;
 mod digest;
 mod model;
+mod node;
 mod order;
 mod project;
 mod recipe;
+mod schema;
+mod shape;
+mod suggest;
 mod template;
 mod text;
+mod tree;
 mod units;
+mod vars;
+mod walk;
 
 pub use diagnostic::{Diagnostics, Problem};
 pub use digest::{Digest, DigestError, SEMANTICS, digest};
@@ -24,15 +33,11 @@ pub use model::{
     UserAssertion, VolumeType,
 };
 pub use order::{Circular, bake_order};
-pub use project::{Inputs, Project, RecipeEntry, Unset, load};
+pub use project::{Inputs, PROJECT_FILE, Project, RecipeEntry, Unset, load};
 pub use recipe::{
     Action, Ansible, Builder, Check, Download, MASK, Prove, Recipe, Script, Shell, Source,
     SourcePath, Step, Test, TestKind, Upload, UploadSource, UserData, Var, VarOrigin, VarValue,
 };
+pub use schema::{project_schema, schema};
 pub use text::{BakeFacts, Late, LateError, Lines, Text, Value};
 pub use units::{Mode, Period, Size, UnitError};
-
-/// The JSON Schema of a recipe, for editors.
-pub fn schema() -> serde_json::Value {
-    serde_json::to_value(schemars::schema_for!(model::RecipeFile)).unwrap_or_default()
-}

@@ -75,7 +75,6 @@ pub(crate) enum TestKindEntry {
 
 /// Commands that succeed when all is well.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
 pub(crate) struct RunEntry {
     /// Commands: a string, or a list of lines of one script.
     #[schemars(extend("x-forno-template" = "unless-false"))]
@@ -112,7 +111,6 @@ pub enum Assertion {
 
 /// A file, folder or link on the machine; looked at as root.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
 pub struct FileAssertion {
     /// An absolute path on the machine.
     pub file: String,
@@ -149,7 +147,6 @@ pub enum FileKind {
 
 /// A package of the machine's package manager.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
 pub struct PackageAssertion {
     /// The package's name.
     pub package: String,
@@ -163,7 +160,6 @@ pub struct PackageAssertion {
 
 /// A systemd unit. At least one of `enabled` and `active` is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
 pub struct ServiceAssertion {
     /// The unit's name; `.service` may be left out.
     pub service: String,
@@ -177,7 +173,6 @@ pub struct ServiceAssertion {
 
 /// A port of the machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
 pub struct PortAssertion {
     /// The port's number.
     #[schemars(range(min = 1, max = 65535))]
@@ -203,7 +198,6 @@ pub enum Protocol {
 
 /// A user of the machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
 pub struct UserAssertion {
     /// The user's name.
     pub user: String,
@@ -226,7 +220,6 @@ pub struct UserAssertion {
 
 /// A command that must end well, run by `/bin/sh -e`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
 pub struct CommandAssertion {
     /// The command line: a string, or a list of lines of one script.
     pub command: Lines,

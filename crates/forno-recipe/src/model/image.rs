@@ -87,7 +87,7 @@ pub(crate) struct VarSpec {
     /// The value where nothing else gives one. A string may use other
     /// variables. Not together with `secret`.
     #[serde(default)]
-    #[schemars(extend("x-forno-template" = "vars"))]
+    #[schemars(extend("x-forno-template" = "never"))]
     pub(crate) default: Option<VarDefault>,
     /// Where the value is read at the time of the bake: `env:NAME` (an
     /// environment variable) or `file:PATH` (a file relative to the recipe;

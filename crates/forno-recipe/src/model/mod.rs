@@ -18,8 +18,10 @@ pub use assertion::{
 pub use builder::{Architecture, Disk, Imds, ImdsTokens, Timeouts, VolumeType};
 pub use step::OnFailure;
 
-pub(crate) use assertion::{CheckEntry, ProveTable, RunEntry, TestEntry, TestKindEntry};
+pub(crate) use assertion::{CheckEntry, ProveTable, TestEntry, TestKindEntry};
 pub(crate) use builder::{BuilderTable, Connect};
-pub(crate) use image::{ImageTable, PublishTable, SourceTable, VarEntry, VarSpec, VarType};
+pub(crate) use image::{
+    ImageTable, PublishTable, SourceTable, VarDefault, VarEntry, VarSpec, VarType,
+};
 pub(crate) use step::{ActionEntry, AnsibleEntry, FileEntry, ShellEntry, StepEntry};
 pub(crate) use top::{ProjectFile, RecipeFile};

@@ -12,11 +12,14 @@ use super::{
 use crate::text::Late;
 
 /// A recipe: one image, in one TOML file.
-#[derive(Debug, Deserialize, JsonSchema)]
+///
+/// Tables that are wrong in themselves arrive as `None`: what is wrong was
+/// told, and the others can still be checked.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
+#[serde(default)]
 pub(crate) struct RecipeFile {
     /// The version of this format. `1` is the only one; may be left out.
-    #[serde(default)]
     #[schemars(range(min = 1, max = 1))]
     #[expect(
         dead_code,
@@ -24,37 +27,31 @@ pub(crate) struct RecipeFile {
     )]
     pub(crate) schema: Option<u32>,
     /// What is made: its name, and what it starts from when that is another recipe.
-    pub(crate) image: ImageTable,
+    #[schemars(required)]
+    pub(crate) image: Option<ImageTable>,
     /// The AMI to start from. Exactly one of `ami`, `ssm`, or `name` with
     /// `owners`; left out when `image.from` names another recipe.
-    #[serde(default)]
     pub(crate) source: Option<SourceTable>,
     /// Values that may differ from bake to bake, used as `{{ vars.NAME }}`.
-    #[serde(default)]
-    #[schemars(extend("x-forno-template" = "vars"))]
+    #[schemars(extend("x-forno-template" = "elsewhere"))]
     #[expect(dead_code, reason = "resolved before the other tables are read")]
     pub(crate) vars: BTreeMap<String, VarEntry>,
     /// The machine on which the image is made.
-    #[serde(default)]
     pub(crate) builder: BuilderTable,
     /// What is done to the builder, in order. Each step does one thing: it has
     /// exactly one of `shell`, `file`, `ansible` and `reboot`.
-    #[serde(default)]
-    pub(crate) step: Vec<StepEntry>,
+    pub(crate) step: Vec<Option<StepEntry>>,
     /// What must hold on the builder before its disk becomes an image. Each
     /// has exactly one of `file`, `package`, `service`, `port`, `user` and `command`.
-    #[serde(default)]
-    pub(crate) check: Vec<CheckEntry>,
+    pub(crate) check: Vec<Option<CheckEntry>>,
     /// The machine on which the finished image is tested.
-    #[serde(default)]
     pub(crate) prove: ProveTable,
     /// What must hold on a machine started from the new image. Each has `run`,
     /// or one of the assertions of `[[check]]`.
-    #[serde(default)]
-    pub(crate) test: Vec<TestEntry>,
+    pub(crate) test: Vec<Option<TestEntry>>,
     /// Where the image goes. Known but not available yet: an image stays
     /// private in the region in which it was made, and carries its tags.
-    #[serde(default)]
+    #[expect(dead_code, reason = "refused, whatever it says")]
     pub(crate) publish: Option<PublishTable>,
 }
 
@@ -80,7 +77,7 @@ pub(crate) struct ProjectFile {
     #[schemars(extend("x-forno-template" = "never"))]
     pub(crate) region: Option<String>,
     /// Variables of all recipes. A recipe may declare one again to replace it.
-    #[schemars(extend("x-forno-template" = "vars"))]
+    #[schemars(extend("x-forno-template" = "elsewhere"))]
     #[expect(dead_code, reason = "merged into each recipe before it is read")]
     pub(crate) vars: BTreeMap<String, VarEntry>,
     /// Settings of all recipes' builders. A recipe overrides key by key, also

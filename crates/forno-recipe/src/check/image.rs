@@ -1,0 +1,367 @@
+//! `[image]`, `[source]` and `[publish]`: names that AWS accepts, and one start.
+
+use std::collections::BTreeMap;
+
+use super::Checks;
+use crate::diagnostic::Problem;
+use crate::model::{Architecture, ImageTable, SourceTable};
+use crate::node::Node;
+use crate::order::circle;
+use crate::recipe::Source;
+use crate::suggest::closest;
+use crate::text::{BakeFacts, Late};
+use crate::walk::list;
+
+/// Tags that a resource can have, less those that forno itself sets.
+const MOST_TAGS: usize = 40;
+
+pub(super) struct Image {
+    pub(super) name: String,
+    pub(super) description: Option<Late>,
+    pub(super) ami_name: Late,
+    pub(super) architecture: Architecture,
+    pub(super) tags: BTreeMap<String, Late>,
+    pub(super) source: Source,
+}
+
+pub(super) fn check(
+    checks: &mut Checks<'_>,
+    image: Option<ImageTable>,
+    source: Option<SourceTable>,
+) -> Option<Image> {
+    let image = image?;
+    let root = checks.root;
+    let place = |path: &[&str]| root.place(path);
+    if !is_image_name(&image.name) {
+        checks.bad(
+            Problem::new(format!("`{}` cannot be the name of an image", image.name))
+                .at(place(&["image", "name"]))
+                .label("3 to 64 letters, digits, `.`, `_` and `-`")
+                .help(
+                    "it begins with a letter or digit; how the AMI is called is said by `ami_name`",
+                ),
+        );
+    }
+    let facts = BakeFacts::specimen(&image.name);
+    let ami_name = match image.ami_name {
+        Some(name) => {
+            if let Ok(text) = name.render(&facts) {
+                check_ami_name(checks, &text);
+            }
+            name
+        }
+        None => default_ami_name(checks),
+    };
+    if let Some(Ok(text)) = image.description.as_ref().map(|text| text.render(&facts))
+        && text.chars().count() > 255
+    {
+        checks.bad_at(
+            place(&["image", "description"]),
+            "this description is too long",
+            format!("{} characters, EC2 takes 255", text.chars().count()),
+        );
+    }
+    check_tags(checks, &["image", "tags"], &image.tags, &facts);
+    let architecture = image.architecture.or_else(|| inherited(checks));
+    let source = check_source(checks, image.from, source);
+    Some(Image {
+        name: image.name,
+        description: image.description,
+        ami_name,
+        architecture: architecture.unwrap_or_default(),
+        tags: image.tags,
+        source: source?,
+    })
+}
+
+/// Everything that is named after an image (tags, bakes, folders) can hold such a name.
+fn is_image_name(name: &str) -> bool {
+    (3..=64).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
+
+fn default_ami_name(checks: &Checks<'_>) -> Late {
+    let template = "{{ image.name }}-{{ bake.timestamp }}";
+    let values = checks.context.try_late(template).unwrap_or_default();
+    Late::new(template.to_owned(), values)
+}
+
+fn check_ami_name(checks: &mut Checks<'_>, name: &str) {
+    let span = checks.root.place(&["image", "ami_name"]);
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c);
+    let length = name.chars().count();
+    let problem = Problem::new(format!("EC2 would refuse the AMI name `{name}`")).at(span);
+    if !(3..=128).contains(&length) {
+        checks.bad(problem.label(format!("{length} characters, allowed are 3 to 128")));
+    } else if let Some(bad) = name.chars().find(|c| !allowed(*c)) {
+        checks.bad(
+            problem
+                .label(format!("`{bad}` is not allowed"))
+                .help("allowed are letters, digits, space and `()[]./-'@_`"),
+        );
+    }
+}
+
+pub(super) fn check_tags(
+    checks: &mut Checks<'_>,
+    path: &[&str],
+    tags: &BTreeMap<String, Late>,
+    facts: &BakeFacts,
+) {
+    let Some(table) = path.iter().try_fold(checks.root, |node, key| node.get(key)) else {
+        return;
+    };
+    if tags.len() > MOST_TAGS {
+        checks.bad_at(
+            table.span.clone(),
+            format!("{} tags are too many", tags.len()),
+            format!("{MOST_TAGS} fit beside forno's own"),
+        );
+    }
+    for (key, value) in tags {
+        let key_span = table.key_place(key);
+        if key.is_empty() || key.chars().count() > 128 {
+            checks.bad_at(key_span, "EC2 would refuse this tag", "1 to 128 characters");
+        } else if let Some(reserved) = ["aws:", "forno:"]
+            .into_iter()
+            .find(|prefix| key.to_ascii_lowercase().starts_with(prefix))
+        {
+            checks.bad_at(
+                key_span,
+                format!("the tag `{key}` is reserved"),
+                format!("names beginning with `{reserved}` are not yours to set"),
+            );
+        }
+        if let Ok(text) = value.render(facts)
+            && text.chars().count() > 256
+        {
+            checks.bad_at(
+                table.place(&[key]),
+                "EC2 would refuse this tag's value",
+                format!("{} characters, allowed are 256", text.chars().count()),
+            );
+        }
+    }
+}
+
+/// The architecture of the nearest recipe below this one that says any.
+fn inherited(checks: &Checks<'_>) -> Option<Architecture> {
+    let recipes = checks.project.recipes();
+    let mut name = checks.entry.from.as_deref();
+    // No chain is longer than the number of recipes, unless it is a circle.
+    for _ in recipes {
+        let base = recipes
+            .iter()
+            .find(|entry| Some(entry.name.as_str()) == name)?;
+        if let Some(text) = &base.architecture {
+            return serde_json::from_value(text.as_str().into()).ok();
+        }
+        name = base.from.as_deref();
+    }
+    None
+}
+
+fn check_source(
+    checks: &mut Checks<'_>,
+    from: Option<String>,
+    source: Option<SourceTable>,
+) -> Option<Source> {
+    let root = checks.root;
+    let source_written = root.get("source");
+    match (from, source) {
+        (Some(from), None) if source_written.is_none() => check_from(checks, from),
+        (Some(_), _) => {
+            let table = source_written.map_or_else(|| root.span.clone(), |node| node.span.clone());
+            checks.bad(
+                Problem::new("an image starts from one thing, here are two")
+                    .at(root.place(&["image", "from"]))
+                    .label("starts from another recipe")
+                    .related(table, "starts from an AMI"),
+            );
+            None
+        }
+        (None, Some(source)) => check_search(checks, source),
+        (None, None) => {
+            // A broken `[source]` or `from` was told already.
+            if let (None, Some(image)) = (source_written, root.get("image")) {
+                checks.lacks(
+                    image,
+                    Problem::new("this image starts from nothing").help(
+                        "name another recipe with `from`, or an AMI in `[source]` with `ami`, `ssm`, or `name` and `owners`",
+                    ),
+                );
+            }
+            None
+        }
+    }
+}
+
+fn check_from(checks: &mut Checks<'_>, from: String) -> Option<Source> {
+    let span = checks.root.place(&["image", "from"]);
+    let recipes = checks.project.recipes();
+    let own = checks.entry;
+    let next = |name: &str| {
+        if name == own.name {
+            return own.from.as_deref();
+        }
+        recipes
+            .iter()
+            .find(|entry| entry.name == name)
+            .and_then(|entry| entry.from.as_deref())
+    };
+    if let Some(circle) = circle(&own.name, next) {
+        checks.bad_at(
+            span,
+            format!(
+                "recipes start from one another in a circle: {}",
+                circle.join(" -> ")
+            ),
+            "leads back",
+        );
+        return None;
+    }
+    if !recipes.iter().any(|entry| entry.name == from) {
+        let names = || {
+            recipes
+                .iter()
+                .map(|entry| entry.name.as_str())
+                .filter(|name| *name != own.name)
+        };
+        let problem = Problem::new(format!("there is no recipe `{from}`"))
+            .at(span)
+            .label("names no recipe of this project");
+        let help = match closest(&from, names()) {
+            Some(close) => format!("did you mean `{close}`?"),
+            None if names().next().is_none() => "this project has no other recipe".to_owned(),
+            None => format!("recipes here: {}", list(names(), "and")),
+        };
+        checks.bad(problem.help(help));
+        return None;
+    }
+    Some(Source::Recipe { name: from })
+}
+
+fn check_search(checks: &mut Checks<'_>, source: SourceTable) -> Option<Source> {
+    let root = checks.root;
+    let table = root.get("source")?;
+    let given: Vec<&str> = [
+        ("ami", source.ami.is_some()),
+        ("ssm", source.ssm.is_some()),
+        ("name", source.name.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(key, is)| is.then_some(key))
+    .collect();
+    if let [first, second, ..] = given[..] {
+        checks.bad(
+            Problem::new("an image starts from one AMI, here are two")
+                .at(table.key_place(second))
+                .label("a second one")
+                .related(table.key_place(first), "the first one")
+                .help("keep one of `ami`, `ssm` and `name`"),
+        );
+        return None;
+    }
+    if source.name.is_none() {
+        for key in ["owners", "filters", "include_deprecated"] {
+            if table.get(key).is_some() {
+                checks.bad(
+                    Problem::new(format!("`{key}` belongs to a search by name"))
+                        .at(table.key_place(key))
+                        .label("there is no `name`"),
+                );
+            }
+        }
+    }
+    if let Some(id) = source.ami {
+        let digits = id.strip_prefix("ami-").unwrap_or("");
+        if !matches!(digits.len(), 8 | 17)
+            || !digits
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        {
+            checks.bad_at(
+                table.place(&["ami"]),
+                format!("`{id}` is not the id of an AMI"),
+                "expected `ami-` and 8 or 17 hexadecimal digits",
+            );
+            return None;
+        }
+        return Some(Source::Ami { id });
+    }
+    if let Some(parameter) = source.ssm {
+        let fine = parameter
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+        if !fine || parameter.is_empty() || parameter.ends_with('/') {
+            checks.bad_at(
+                table.place(&["ssm"]),
+                format!("`{parameter}` is not the name of an SSM parameter"),
+                "letters, digits and `/._-`",
+            );
+            return None;
+        }
+        return Some(Source::Ssm { parameter });
+    }
+    let Some(name) = source.name else {
+        checks.lacks(
+            table,
+            Problem::new("this source names no AMI")
+                .help("use one of `ami`, `ssm`, or `name` with `owners`"),
+        );
+        return None;
+    };
+    if source.owners.is_empty() {
+        checks.lacks(
+            table,
+            Problem::new("a search by name needs `owners`")
+                .help("anyone may publish an AMI of any name; `owners = [\"136693071363\"]` are Debian's own"),
+        );
+        return None;
+    }
+    for (owner, node) in source.owners.iter().zip(
+        table
+            .get("owners")
+            .map(|node| node.items())
+            .unwrap_or_default(),
+    ) {
+        let account = owner.len() == 12 && owner.bytes().all(|b| b.is_ascii_digit());
+        if !account
+            && !["self", "amazon", "aws-marketplace", "aws-backup-vault"].contains(&owner.as_str())
+        {
+            checks.bad_at(
+                node.span.clone(),
+                format!("`{owner}` is not the owner of an AMI"),
+                "twelve digits, `self`, `amazon` or `aws-marketplace`",
+            );
+        }
+    }
+    Some(Source::Search {
+        owners: source.owners,
+        name,
+        filters: source
+            .filters
+            .into_iter()
+            .map(|(key, words)| (key, words.0))
+            .collect(),
+        include_deprecated: source.include_deprecated,
+    })
+}
+
+/// Every key of `[publish]` promises something that would not happen.
+pub(super) fn refuse_publish(checks: &mut Checks<'_>) {
+    let root = checks.root;
+    for entry in root.get("publish").into_iter().flat_map(Node::entries) {
+        if ["regions", "accounts", "deprecate_in", "channel"].contains(&entry.key.as_str()) {
+            checks.bad(
+                Problem::new(format!("`publish.{}` is not available yet", entry.key))
+                    .at(entry.key_span.clone())
+                    .label("would not happen")
+                    .help("images get their tags and stay private in their region; publish them by other means for now"),
+            );
+        }
+    }
+}
