@@ -1,9 +1,18 @@
 //! One host per endpoint process: the guardian, the containers' shared network
 //! and the kind of machines that it starts.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{Error, Kind, Machine, MachineSpec};
+use futures::future::join_all;
+use tokio::sync::OnceCell;
+
+use crate::cgroup::Cgroups;
+use crate::guardian::Guardian;
+use crate::net::Vpc;
+use crate::vm::KvmMemory;
+use crate::{Error, ErrorKind, Kind, Machine, MachineSpec, Status, container, doctor, stub, vm};
 
 /// What a host needs to know.
 #[derive(Debug, Clone)]
@@ -20,31 +29,174 @@ pub struct HostConfig {
     pub helper_exe: Option<PathBuf>,
 }
 
-/// Starts machines and answers for their end.
+/// Starts machines and answers for their end. When it is dropped, or its
+/// process ends in any way, its machines end too.
 #[derive(Debug)]
-pub struct Host;
+pub struct Host {
+    kind: Kind,
+    run_dir: PathBuf,
+    cache_dir: PathBuf,
+    helper_exe: PathBuf,
+    // None for stubs, which live in this process.
+    guardian: Option<Arc<Guardian>>,
+    cgroups: Cgroups,
+    vpc: OnceCell<Arc<Vpc>>,
+    machines: Mutex<Vec<Machine>>,
+    _lock: File,
+}
 
 impl Host {
     /// Starts the guardian and cleans what a lost predecessor left.
     pub async fn start(config: HostConfig) -> Result<Self, Error> {
-        let _ = config;
-        todo!()
+        let kind = choose(config.kind, &config.cache_dir)?;
+        fs_err::create_dir_all(&config.run_dir)
+            .map_err(|e| Error::file("create", &config.run_dir, e))?;
+        let run_dir = fs_err::canonicalize(&config.run_dir)
+            .map_err(|e| Error::file("find", &config.run_dir, e))?;
+        let lock = take(&run_dir)?;
+        let helper_exe = match config.helper_exe {
+            Some(exe) => exe,
+            None => std::env::current_exe()
+                .map_err(|e| Error::io("cannot find the running executable", e))?,
+        };
+        let cgroups = if kind == Kind::Container {
+            Cgroups::of_host(&run_dir)
+        } else {
+            Cgroups::default()
+        };
+        let guardian = if kind == Kind::Stub {
+            None
+        } else {
+            let guardian = Guardian::start(&helper_exe, &run_dir, cgroups.roots()).await?;
+            cgroups.clear();
+            Some(Arc::new(guardian))
+        };
+        Ok(Self {
+            kind,
+            run_dir,
+            cache_dir: config.cache_dir,
+            helper_exe,
+            guardian,
+            cgroups,
+            vpc: OnceCell::new(),
+            machines: Mutex::default(),
+            _lock: lock,
+        })
     }
 
     /// The kind of its machines.
     pub fn kind(&self) -> Kind {
-        todo!()
+        self.kind
     }
 
     /// Starts a machine. Returns when the guest runs (not when it has booted).
     /// Launches may run in parallel.
     pub async fn launch(&self, spec: MachineSpec) -> Result<Machine, Error> {
-        let _ = spec;
-        todo!()
+        let machine = match (self.kind, &self.guardian) {
+            (Kind::Container, Some(guardian)) => {
+                let ground = container::Ground {
+                    guardian: Arc::clone(guardian),
+                    vpc: self.vpc(guardian).await?,
+                    cgroups: self.cgroups.clone(),
+                    run_dir: self.run_dir.clone(),
+                    helper_exe: self.helper_exe.clone(),
+                };
+                container::launch(ground, spec).await?
+            }
+            (Kind::Vm, Some(guardian)) => {
+                let ground = vm::Ground {
+                    guardian: Arc::clone(guardian),
+                    helper_exe: self.helper_exe.clone(),
+                    memory: KvmMemory::of(&self.cache_dir),
+                };
+                vm::launch(ground, spec).await?
+            }
+            _ => stub::launch(spec).await?,
+        };
+        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        machines.retain(|other| !matches!(*other.status().borrow(), Status::Off(_)));
+        machines.push(machine.clone());
+        Ok(machine)
+    }
+
+    async fn vpc(&self, guardian: &Arc<Guardian>) -> Result<Arc<Vpc>, Error> {
+        self.vpc
+            .get_or_try_init(|| async {
+                Vpc::start(Arc::clone(guardian), &self.run_dir)
+                    .await
+                    .map(Arc::new)
+            })
+            .await
+            .cloned()
     }
 
     /// Kills all machines and ends the guardian. Returns when nothing is left.
     pub async fn shutdown(self) {
-        todo!()
+        let machines =
+            std::mem::take(&mut *self.machines.lock().unwrap_or_else(PoisonError::into_inner));
+        join_all(machines.iter().map(Machine::kill)).await;
+        if let Some(guardian) = &self.guardian {
+            guardian.close().await;
+        }
+        drop(fs_err::remove_dir(self.run_dir.join("m")));
+        drop(fs_err::remove_dir(self.run_dir.join("ns")));
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Orders are only sent here; whoever must know that they were carried
+        // out calls `shutdown`. The guardian ends the rest when its line closes.
+        for machine in self
+            .machines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            machine.order_kill();
+        }
+        if let Some(guardian) = &self.guardian {
+            guardian.close_soon();
+        }
+    }
+}
+
+fn choose(wanted: Option<Kind>, cache_dir: &Path) -> Result<Kind, Error> {
+    let report = doctor::examine(cache_dir);
+    let Some(kind) = wanted.or(report.choice) else {
+        return Err(Error::new(ErrorKind::Unusable, report.reason.clone()));
+    };
+    let finding = report.finding(kind);
+    if finding.usable {
+        return Ok(kind);
+    }
+    let error = Error::new(
+        if finding.packages.is_empty() {
+            ErrorKind::Unusable
+        } else {
+            ErrorKind::MissingTool
+        },
+        format!(
+            "machines of kind {kind} cannot run here: {}",
+            finding.notes.join("; ")
+        ),
+    );
+    Err(match finding.install_command() {
+        Some(command) => error.with_hint(command),
+        None => error,
+    })
+}
+
+/// Takes a run folder; the lock is held as long as the file is open.
+fn take(run_dir: &Path) -> Result<File, Error> {
+    let path = run_dir.join("host.lock");
+    let lock = File::create(&path).map_err(|e| Error::file("create", &path, e))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::new(
+            ErrorKind::Invalid,
+            format!("{} belongs to a host that is alive", run_dir.display()),
+        )),
+        Err(std::fs::TryLockError::Error(e)) => Err(Error::file("lock", &path, e)),
     }
 }

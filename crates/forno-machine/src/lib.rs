@@ -15,11 +15,20 @@
 //! guardian that outlives its owner and the relays of the metadata service are
 //! hidden modes of that same binary.
 
+mod cgroup;
+mod console;
+mod container;
 mod error;
+mod guardian;
 mod helper;
 mod host;
 mod machine;
+mod net;
+mod relay;
+mod run;
 mod spec;
+mod stub;
+mod vm;
 
 pub mod disk;
 pub mod doctor;

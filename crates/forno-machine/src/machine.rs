@@ -1,70 +1,121 @@
 //! The handle to one machine, whatever its kind.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
-use crate::{Error, Kind, OffReason, Status};
+use crate::run::{Order, Shared};
+use crate::{Error, ErrorKind, Kind, OffReason, Status};
 
 /// A machine. Dropping the handle does not stop it; its host does, or
 /// [`Machine::kill`].
 #[derive(Debug, Clone)]
-pub struct Machine;
+pub struct Machine {
+    shared: Arc<Shared>,
+}
 
 impl Machine {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
     /// The id from its specification.
     pub fn id(&self) -> &str {
-        todo!()
+        &self.shared.id
     }
 
     /// Its kind.
     pub fn kind(&self) -> Kind {
-        todo!()
+        self.shared.kind
     }
 
     /// Where its SSH server answers: port 22 when this process may bind it,
     /// otherwise a free high port. Fixed for the machine's life.
     pub fn ssh_address(&self) -> SocketAddr {
-        todo!()
+        self.shared.ssh
     }
 
     /// What its console has shown since the launch (the last 4 MiB at most).
     pub fn console(&self) -> Vec<u8> {
-        todo!()
+        self.shared.console.tail()
     }
 
     /// Its life, as a value to watch.
     pub fn status(&self) -> watch::Receiver<Status> {
-        todo!()
+        self.shared.status.clone()
     }
 
     /// Waits until the console shows that the guest is up (its login prompt),
     /// for the present boot. Returns early with `false` when the machine is off.
     /// A hint, free of load on the guest; some guests never show it.
     pub async fn booted(&self) -> bool {
-        todo!()
+        let mut status = self.status();
+        loop {
+            match *status.borrow_and_update() {
+                Status::Off(_) => return false,
+                Status::Running if !self.shared.has_login || self.shared.console.shows_login() => {
+                    return true;
+                }
+                _ => {}
+            }
+            // The console is a file; looking costs a stat and a short read.
+            drop(timeout(Duration::from_millis(100), status.changed()).await);
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Asks the guest to power off, waits until it is off and returns why it
     /// ended. After `patience` it is killed.
     pub async fn power_off(&self, patience: Duration) -> OffReason {
-        let _ = patience;
-        todo!()
+        self.order(Order::PowerOff);
+        match timeout(patience, self.off()).await {
+            Ok(reason) => reason,
+            Err(_) => self.kill().await,
+        }
     }
 
     /// Ends it now; returns when it is off.
     pub async fn kill(&self) -> OffReason {
-        todo!()
+        self.order(Order::Kill);
+        self.off().await
     }
 
-    /// Asks the guest to restart and returns when it was asked.
+    /// Asks the guest to restart and returns at once. The status shows
+    /// [`Status::Rebooting`] when the guest has gone down.
+    #[expect(clippy::unused_async, reason = "asking may come to need an answer")]
     pub async fn reboot(&self) -> Result<(), Error> {
-        todo!()
+        if let Status::Off(reason) = &*self.shared.status.borrow() {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("{} cannot restart: it is {reason}", self.id()),
+            ));
+        }
+        self.order(Order::Reboot);
+        Ok(())
     }
 
     /// Waits until it is off.
     pub async fn off(&self) -> OffReason {
-        todo!()
+        let mut status = self.status();
+        match status
+            .wait_for(|s| matches!(s, Status::Off(_)))
+            .await
+            .as_deref()
+        {
+            Ok(Status::Off(reason)) => reason.clone(),
+            _ => OffReason::Failed("its supervision broke off".to_owned()),
+        }
+    }
+
+    pub(crate) fn order_kill(&self) {
+        self.order(Order::Kill);
+    }
+
+    fn order(&self, order: Order) {
+        // A machine whose task has ended is off, which callers wait for.
+        let _ = self.shared.orders.send(order);
     }
 }

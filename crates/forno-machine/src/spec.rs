@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use sha2::{Digest, Sha256};
+
 use crate::{Error, ErrorKind};
 
 /// The three kinds of machines. All start from the same raw disk, except that a
@@ -121,4 +123,18 @@ impl fmt::Display for OffReason {
 pub fn mac_address(private_address: Ipv4Addr) -> String {
     let [a, b, c, d] = private_address.octets();
     format!("02:f0:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
+/// A uuid that begins as EC2's do, steady for a machine: by it a guest knows
+/// where it is.
+pub(crate) fn machine_uuid(id: &str) -> String {
+    let digest = hex::encode(Sha256::digest(id.as_bytes()));
+    format!(
+        "ec2{}-{}-4{}-8{}-{}",
+        &digest[..5],
+        &digest[5..9],
+        &digest[9..12],
+        &digest[12..15],
+        &digest[15..27]
+    )
 }

@@ -1,23 +1,9 @@
 //! Raw disks: one ext4 root behind an MBR, bootable by itself.
 
 mod copy;
+mod layout;
 
 pub use copy::{CopyProgress, copy_disk};
+pub use layout::{grow_disk, make_stub_disk};
 
-use std::path::Path;
-
-use crate::Error;
-
-/// Makes a disk larger; never smaller. The file system follows when a machine
-/// starts: a container's from outside before it boots, a virtual machine's by
-/// its own growpart.
-pub fn grow_disk(path: &Path, bytes: u64) -> Result<(), Error> {
-    let _ = (path, bytes);
-    todo!()
-}
-
-/// Makes the disk of a stub: an empty scratch folder.
-pub fn make_stub_disk(path: &Path) -> Result<(), Error> {
-    let _ = path;
-    todo!()
-}
+pub(crate) use layout::{ROOT_START, Root, SECTOR, write_boot_record};

@@ -1,10 +1,23 @@
 //! Debian 12's cloud disk, made from Debian's packages on this computer.
+//!
+//! The disk is what Debian's own image for EC2 is, as far as a bake can tell:
+//! the same release, kernel, cloud-init with its EC2 datasource, default user
+//! and services. It is made once per content and kept in a cache.
+
+mod apt;
+mod build;
+mod cache;
+mod certificates;
+mod image;
+mod sandbox;
 
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
+
+pub(crate) use build::missing_packages;
 
 /// Where packages come from when not from this computer's own apt sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +45,7 @@ pub struct SourceConfig {
 pub enum Progress {
     /// Asking apt what would be installed.
     Resolving,
-    /// Another process makes the same disk; waiting for it.
+    /// Another process makes a disk; waiting for it.
     WaitingForOther,
     /// Packages are fetched and installed; how many are done of how many.
     Packages { done: usize, total: usize },
@@ -53,7 +66,7 @@ pub struct SourceDisk {
     pub path: PathBuf,
     /// The day it was made, `YYYYMMDD`.
     pub date: String,
-    /// Debian's build number on that day, four digits.
+    /// A number within that day, four digits.
     pub serial: String,
     /// SHA-256 over the package list, in hexadecimal.
     pub packages_digest: String,
@@ -70,13 +83,43 @@ impl SourceDisk {
     }
 }
 
-/// Makes the disk, or finds it in the cache. Needs root. The callback is called
-/// from the calling task.
+/// Makes the disk, or finds it in the cache. Making needs root. The callback is
+/// called from the calling task.
+///
+/// The cache is keyed by everything that this computer decides (the form of the
+/// image, package names, apt sources, certificates), not by the versions that
+/// the archive holds at the moment: finding a disk needs no network. A machine
+/// brings itself up to date as on EC2; whoever wants a fresh disk removes the
+/// folder `source` of the cache.
 pub async fn make_debian_disk(
     config: &SourceConfig,
     progress: &(dyn Fn(Progress) + Send + Sync),
     cancel: &CancellationToken,
 ) -> Result<SourceDisk, Error> {
-    let _ = (config, progress, cancel);
-    todo!()
+    let sources = apt::choose(config.mirror.as_ref())?;
+    let certificates = match &config.ca_bundle {
+        Some(path) => certificates::read(path)?,
+        None => Vec::new(),
+    };
+    let plan = image::Plan {
+        sources,
+        certificates,
+    };
+    let cache = cache::Cache::new(&config.cache_dir);
+    let key = plan.key();
+    if let Some(disk) = cache.find(&key) {
+        progress(Progress::Cached);
+        return Ok(disk);
+    }
+    build::check_tools()?;
+    let lock = cache.lock(progress, cancel).await?;
+    if let Some(disk) = cache.find(&key) {
+        progress(Progress::Cached);
+        return Ok(disk);
+    }
+    let workshop = lock.workshop()?;
+    build::build(&plan, &workshop, progress, cancel).await?;
+    let disk = cache.adopt(&key, workshop)?;
+    progress(Progress::Done);
+    Ok(disk)
 }

@@ -1,0 +1,290 @@
+//! The life of a container, from its disk to a quiescent disk again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::root::MountedRoot;
+use crate::cgroup::Cgroups;
+use crate::guardian::{Exit, Guardian, Process, SignalName, Spawn};
+use crate::net::{Lease, RESOLVER, Vpc, choose_ssh_port, text};
+use crate::run::{Life, Order};
+use crate::spec::machine_uuid;
+use crate::{Error, Kind, Machine, MachineSpec, OffReason, Status, helper, run};
+
+/// nspawn's exit status when its guest restarts.
+const RESTART: Exit = Exit::Code(133);
+
+/// What a container needs of its host.
+#[derive(Debug, Clone)]
+pub(crate) struct Ground {
+    pub guardian: Arc<Guardian>,
+    pub vpc: Arc<Vpc>,
+    pub cgroups: Cgroups,
+    pub run_dir: PathBuf,
+    pub helper_exe: PathBuf,
+}
+
+/// Everything that a running container consists of.
+struct Parts {
+    root: MountedRoot,
+    lease: Lease,
+    relay: Process,
+    guest: Process,
+    spawn: Spawn,
+    relay_spawn: Spawn,
+}
+
+/// Starts a container.
+pub(crate) async fn launch(ground: Ground, spec: MachineSpec) -> Result<Machine, Error> {
+    run::prepare(&spec)?;
+    let ssh = choose_ssh_port(spec.public_address)?;
+    let (life, machine) = Life::new(&spec, Kind::Container, ssh);
+    let mount = ground.run_dir.join("m").join(&spec.id);
+    let root = MountedRoot::mount(&ground.guardian, &spec.disk, mount).await?;
+    let lease = match ground.vpc.join(&spec.id, spec.private_address, ssh).await {
+        Ok(lease) => lease,
+        Err(error) => {
+            root.unmount(&ground.guardian).await?;
+            return Err(error);
+        }
+    };
+    let parts = match start(&ground, &spec, &life, root.path.as_path(), &lease).await {
+        Ok((relay, relay_spawn, guest, spawn)) => Parts {
+            root,
+            lease,
+            relay,
+            guest,
+            spawn,
+            relay_spawn,
+        },
+        Err(error) => {
+            ground.vpc.leave(lease).await;
+            root.unmount(&ground.guardian).await?;
+            ground.cgroups.remove(&spec.id);
+            return Err(error);
+        }
+    };
+    life.enter(Status::Running);
+    tokio::spawn(live(ground, parts, life));
+    Ok(machine)
+}
+
+async fn start(
+    ground: &Ground,
+    spec: &MachineSpec,
+    life: &Life,
+    root: &Path,
+    lease: &Lease,
+) -> Result<(Process, Spawn, Process, Spawn), Error> {
+    let namespace = text(&lease.namespace)?;
+    let relay_spawn = Spawn {
+        argv: [
+            "nsenter",
+            &format!("--net={namespace}"),
+            text(&ground.helper_exe)?,
+            helper::RELAY_LISTEN,
+            text(&spec.imds_socket)?,
+        ]
+        .map(str::to_owned)
+        .into(),
+        env: Vec::new(),
+        cwd: spec.dir.clone(),
+        output: spec.dir.join("relay.log"),
+    };
+    let cgroups = ground
+        .cgroups
+        .make(&spec.id, spec.vcpus, spec.memory_mib)
+        .map_err(|e| Error::io("cannot make a control group", e))?;
+    let spawn = nspawn(spec, life, root, namespace, &cgroups)?;
+    let relay = ground.guardian.spawn(relay_spawn.clone()).await?;
+    match ground.guardian.spawn(spawn.clone()).await {
+        Ok(guest) => Ok((relay, relay_spawn, guest, spawn)),
+        Err(error) => {
+            end(&ground.guardian, relay).await;
+            Err(error)
+        }
+    }
+}
+
+/// The command that boots the root. Nothing about the machine is written to its
+/// disk: what differs from a virtual machine is bound over tmpfs or told to its
+/// first process, so an image made from the disk boots anywhere.
+fn nspawn(
+    spec: &MachineSpec,
+    life: &Life,
+    root: &Path,
+    namespace: &str,
+    cgroups: &[PathBuf],
+) -> Result<Spawn, Error> {
+    let resolver = spec.dir.join("resolv.conf");
+    write(&resolver, &format!("nameserver {RESOLVER}\n"))?;
+    // By this an EC2 machine without readable DMI is known to its guest.
+    let platform = spec.dir.join("platform-id");
+    write(&platform, &format!("{}\n", machine_uuid(&spec.id)))?;
+    let mut argv = vec![
+        "sh".to_owned(),
+        "-c".to_owned(),
+        // Enters the control groups, then becomes what follows.
+        "while [ \"$1\" != -- ]; do echo 0 > \"$1\" || exit 1; shift; done; shift; exec \"$@\""
+            .to_owned(),
+        "sh".to_owned(),
+    ];
+    for group in cgroups {
+        argv.push(text(group)?.to_owned());
+    }
+    argv.extend(
+        [
+            "--",
+            "systemd-nspawn",
+            "--quiet",
+            "--register=no",
+            "--keep-unit",
+            "--link-journal=no",
+            "--resolv-conf=off",
+            "--timezone=off",
+            "--settings=no",
+            // A terminal of its own that nobody types into.
+            "--console=read-only",
+            &format!("--machine={}", spec.id),
+            &format!("--directory={}", text(root)?),
+            &format!("--network-namespace-path={namespace}"),
+            &format!(
+                "--bind-ro={}:/run/systemd/resolve/stub-resolv.conf",
+                escape(text(&resolver)?)
+            ),
+            &format!(
+                "--bind-ro={}:/sys/hypervisor/uuid",
+                escape(text(&platform)?)
+            ),
+            "--boot",
+            "--",
+            // The network stands already; nobody in the guest is to touch it.
+            "systemd.mask=systemd-networkd.service",
+            "systemd.mask=systemd-networkd.socket",
+            "systemd.mask=systemd-networkd-wait-online.service",
+            "systemd.mask=systemd-resolved.service",
+            "network-config=disabled",
+        ]
+        .map(str::to_owned),
+    );
+    Ok(Spawn {
+        argv,
+        // A /sys of the container's own, in which the platform can be told.
+        env: vec![(
+            "SYSTEMD_NSPAWN_API_VFS_WRITABLE".to_owned(),
+            "network".to_owned(),
+        )],
+        cwd: spec.dir.clone(),
+        output: life.shared.console.path().to_owned(),
+    })
+}
+
+/// nspawn separates the parts of a bind with colons.
+fn escape(path: &str) -> String {
+    path.replace('\\', "\\\\").replace(':', "\\:")
+}
+
+fn write(path: &Path, content: &str) -> Result<(), Error> {
+    fs_err::write(path, content).map_err(|e| Error::file("write", path, e))
+}
+
+enum Event {
+    Exited(Exit),
+    RelayExited,
+    Ordered(Order),
+    GuardianLost,
+}
+
+async fn live(ground: Ground, mut parts: Parts, mut life: Life) {
+    let mut killed = false;
+    let reason = loop {
+        let event = tokio::select! {
+            exit = parts.guest.exited() => exit.map_or(Event::GuardianLost, Event::Exited),
+            Some(_) = parts.relay.exited() => Event::RelayExited,
+            order = life.order() => Event::Ordered(order),
+        };
+        match event {
+            Event::GuardianLost => {
+                break OffReason::Failed("the guardian process is gone".to_owned());
+            }
+            Event::Exited(_) if killed => break OffReason::Killed,
+            Event::Exited(RESTART) => {
+                life.enter(Status::Rebooting);
+                life.shared.console.begin_boot();
+                match ground.guardian.spawn(parts.spawn.clone()).await {
+                    Ok(guest) => parts.guest = guest,
+                    Err(error) => break OffReason::Failed(error.to_string()),
+                }
+                life.enter(Status::Running);
+            }
+            Event::Exited(exit) if exit.success() => break OffReason::GuestShutdown,
+            Event::Exited(exit) => {
+                let words = life.shared.console.last_words();
+                break OffReason::Failed(format!("systemd-nspawn ended ({exit}): {words}"));
+            }
+            Event::RelayExited => {
+                tracing::warn!(machine = %life.shared.id, "the metadata relay ended; starting it again");
+                sleep(Duration::from_millis(200)).await;
+                match ground.guardian.spawn(parts.relay_spawn.clone()).await {
+                    Ok(relay) => parts.relay = relay,
+                    Err(error) => tracing::warn!(%error, "no metadata relay"),
+                }
+            }
+            Event::Ordered(order) => {
+                killed |= order == Order::Kill;
+                if let Err(error) = carry_out(&ground.guardian, &parts.guest, order).await {
+                    tracing::warn!(machine = %life.shared.id, %error, ?order, "an order failed");
+                }
+            }
+        }
+    };
+    let id = life.shared.id.clone();
+    let reason = match take_apart(&ground, parts, &id).await {
+        Ok(()) => reason,
+        Err(error) => OffReason::Failed(format!("{reason}, and then: {error}")),
+    };
+    life.enter(Status::Off(reason));
+}
+
+async fn carry_out(guardian: &Guardian, guest: &Process, order: Order) -> Result<(), Error> {
+    // A guest that was just started has no first process yet, and nspawn does
+    // not listen before it has.
+    let mut leader = guardian.leader(guest.pid).await?;
+    for _ in 0..100 {
+        if leader.is_some() || order == Order::Kill {
+            break;
+        }
+        sleep(Duration::from_millis(20)).await;
+        leader = guardian.leader(guest.pid).await?;
+    }
+    match (order, leader) {
+        // nspawn asks its guest to power off.
+        (Order::PowerOff, _) => guardian.signal(guest.pid, SignalName::Term).await,
+        // As if somebody pressed Ctrl-Alt-Del.
+        (Order::Reboot, Some(leader)) => guardian.signal(leader, SignalName::Int).await,
+        (Order::Reboot, None) => Ok(()),
+        (Order::Kill, leader) => {
+            if let Some(leader) = leader {
+                guardian.signal(leader, SignalName::Kill).await?;
+            }
+            guardian.signal(guest.pid, SignalName::Kill).await
+        }
+    }
+}
+
+async fn end(guardian: &Guardian, mut process: Process) {
+    if guardian.signal(process.pid, SignalName::Kill).await.is_ok() {
+        process.exited().await;
+    }
+}
+
+async fn take_apart(ground: &Ground, parts: Parts, id: &str) -> Result<(), Error> {
+    end(&ground.guardian, parts.relay).await;
+    ground.vpc.leave(parts.lease).await;
+    parts.root.unmount(&ground.guardian).await?;
+    ground.cgroups.remove(id);
+    Ok(())
+}

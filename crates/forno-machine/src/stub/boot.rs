@@ -1,0 +1,110 @@
+//! The life of a stub.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::metadata::{self, Identity};
+use super::scratch::Scratch;
+use super::server;
+use crate::net::choose_ssh_port;
+use crate::run::{Life, Order};
+use crate::{Error, ErrorKind, Kind, Machine, MachineSpec, OffReason, Status, run};
+
+/// Starts a stub. It is up when this returns.
+pub(crate) async fn launch(spec: MachineSpec) -> Result<Machine, Error> {
+    run::prepare(&spec)?;
+    let identity = metadata::fetch(&spec.imds_socket).await?;
+    let ssh = choose_ssh_port(spec.public_address)?;
+    let listener = TcpListener::bind(ssh).await.map_err(|e| {
+        Error::new(ErrorKind::Network, format!("cannot listen on {ssh}: {e}")).caused_by(e)
+    })?;
+    let scratch = blocking(move || Scratch::open(&spec).map(|scratch| (scratch, spec))).await?;
+    let (scratch, spec) = scratch;
+    let (life, machine) = Life::new(&spec, Kind::Stub, ssh);
+    note(&life, "stub: up\n");
+    life.enter(Status::Running);
+    tokio::spawn(live(Arc::new(listener), identity, scratch, life));
+    Ok(machine)
+}
+
+async fn live(listener: Arc<TcpListener>, identity: Identity, scratch: Scratch, mut life: Life) {
+    let reason = loop {
+        let order = one_boot(&listener, &identity, &scratch, &mut life).await;
+        match order {
+            Order::Reboot => {
+                life.enter(Status::Rebooting);
+                note(&life, "stub: restarting\n");
+                if let Err(error) = scratch.begin_boot() {
+                    break OffReason::Failed(error.to_string());
+                }
+                life.enter(Status::Running);
+            }
+            Order::PowerOff => break OffReason::GuestShutdown,
+            Order::Kill => break OffReason::Killed,
+        }
+    };
+    drop(listener);
+    note(&life, "stub: off\n");
+    let closed = blocking(move || scratch.close()).await;
+    life.enter(Status::Off(match closed {
+        Ok(()) => reason,
+        Err(error) => OffReason::Failed(format!("{reason}, and then: {error}")),
+    }));
+}
+
+/// Serves until somebody, from inside or outside, ends this boot.
+async fn one_boot(
+    listener: &Arc<TcpListener>,
+    identity: &Identity,
+    scratch: &Scratch,
+    life: &mut Life,
+) -> Order {
+    let (ended_sender, mut command_ended) = mpsc::unbounded_channel();
+    let down = CancellationToken::new();
+    let serving = server::serve(
+        Arc::clone(listener),
+        identity,
+        scratch.clone(),
+        ended_sender,
+        down.clone(),
+    );
+    tokio::pin!(serving);
+    let order = loop {
+        tokio::select! {
+            () = &mut serving => break Order::Kill,
+            order = life.order() => break order,
+            Some(()) = command_ended.recv() => match scratch.take_order().as_deref() {
+                Some("reboot") => break Order::Reboot,
+                Some(_) => break Order::PowerOff,
+                None => {}
+            },
+        }
+    };
+    down.cancel();
+    serving.await;
+    order
+}
+
+fn note(life: &Life, text: &str) {
+    use std::io::Write;
+    let path = life.shared.console.path();
+    let written = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    if let Err(error) = written {
+        tracing::debug!(%error, path = %path.display(), "no console log");
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::new(ErrorKind::Io, format!("work on a disk broke off: {e}")))?
+}

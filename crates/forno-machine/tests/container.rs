@@ -1,0 +1,152 @@
+//! Containers from Debian's disk: what a bake does with a machine, for real.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Site, can_run, gone, source_disk, traces_of};
+use forno_machine::{Kind, OffReason, Status, grow_disk};
+
+const BOOT: Duration = Duration::from_mins(2);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_lives_a_whole_life() {
+    if !can_run(Kind::Container) {
+        return;
+    }
+    let source = source_disk().await;
+    let site = Site::start(Kind::Container).await;
+    let disk = site.copy_of(&source.path, "first.raw").await;
+    grow_disk(&disk, 10 << 30).unwrap();
+    let began = Instant::now();
+    let machine = site.host.launch(site.spec(11, disk.clone())).await.unwrap();
+    let launched = began.elapsed();
+    site.first_ssh(&machine, "true", BOOT).await;
+    println!(
+        "launch {launched:.2?}, first ssh command done {:.2?}",
+        began.elapsed()
+    );
+    let address = machine.ssh_address();
+    assert!(machine.booted().await);
+
+    // cloud-init took its EC2 datasource, with version 2 of the service.
+    site.ssh_until(
+        address,
+        "cloud-init status --wait; test -e /var/lib/user-data-ran && echo yes",
+        |said| said.contains("status: done") && said.contains("yes"),
+    )
+    .await;
+    let datasource = site
+        .ssh(address, "cloud-init query cloud_name platform")
+        .await;
+    let datasource = match datasource {
+        Ok(said) => said,
+        Err(_) => site
+            .ssh(address, "cloud-init query cloud_name")
+            .await
+            .unwrap(),
+    };
+    assert!(datasource.contains("aws"), "{datasource}");
+    {
+        let asked = site.asked.lock().unwrap();
+        assert!(asked.iter().any(|line| line == "PUT /latest/api/token"));
+    }
+    let failed = site
+        .ssh(address, "systemctl --failed --no-legend --plain")
+        .await
+        .unwrap();
+    assert_eq!(failed.trim(), "", "failed units");
+
+    // The root has the size of the disk.
+    let size = site
+        .ssh(address, "df --output=size -B1 / | tail -1")
+        .await
+        .unwrap();
+    assert!(size.trim().parse::<u64>().unwrap() > 9 << 30, "{size}");
+
+    // The network works: names, packages.
+    site.ssh(address, "sudo apt-get update -q").await.unwrap();
+    let sudo = site.ssh(address, "sudo id -un 2>&1").await.unwrap();
+    assert_eq!(sudo.trim(), "root");
+
+    // A restart: a new boot, the same disk and addresses.
+    let boot_id = "cat /proc/sys/kernel/random/boot_id";
+    let before = site.ssh(address, boot_id).await.unwrap();
+    site.ssh(address, "echo kept > kept && sync").await.unwrap();
+    machine.reboot().await.unwrap();
+    site.ssh_until(address, boot_id, |after| after != before)
+        .await;
+    let mut inside = site.ssh(address, boot_id).await.unwrap();
+    assert_eq!(site.ssh(address, "cat kept").await.unwrap().trim(), "kept");
+    // The same from inside.
+    drop(site.ssh(address, "sudo systemctl reboot").await);
+    inside = site
+        .ssh_until(address, boot_id, |after| after != inside)
+        .await;
+    assert_ne!(inside, before);
+
+    // Power off, then the disk boots again as another machine.
+    assert_eq!(machine.power_off(BOOT).await, OffReason::GuestShutdown);
+    assert_eq!(traces_of(&disk), Vec::<String>::new());
+    let copy = site.copy_of(&disk, "second.raw").await;
+    let second = site.host.launch(site.spec(12, copy)).await.unwrap();
+    let kept = site.first_ssh(&second, "cat kept", BOOT).await;
+    assert_eq!(kept.trim(), "kept");
+
+    // The guest ends itself.
+    drop(
+        site.ssh(second.ssh_address(), "sudo systemctl poweroff")
+            .await,
+    );
+    assert_eq!(second.off().await, OffReason::GuestShutdown);
+    let dir = site.dir.path().to_owned();
+    site.host.shutdown().await;
+    gone(&dir).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_containers_reach_each_other() {
+    if !can_run(Kind::Container) {
+        return;
+    }
+    let source = source_disk().await;
+    let site = Site::start(Kind::Container).await;
+    let (a, b) = tokio::join!(
+        site.copy_of(&source.path, "a.raw"),
+        site.copy_of(&source.path, "b.raw")
+    );
+    let (a, b) = tokio::join!(
+        site.host.launch(site.spec(21, a)),
+        site.host.launch(site.spec(22, b))
+    );
+    let (a, b) = (a.unwrap(), b.unwrap());
+    tokio::join!(
+        site.first_ssh(&a, "true", BOOT),
+        site.first_ssh(&b, "true", BOOT)
+    );
+    site.ssh(a.ssh_address(), "ping -c 1 -W 5 172.31.5.22")
+        .await
+        .unwrap();
+    site.ssh(b.ssh_address(), "ping -c 1 -W 5 172.31.5.21")
+        .await
+        .unwrap();
+    // A service manager that shared its cgroup would end the other's server.
+    site.ssh(a.ssh_address(), "sudo systemctl restart ssh")
+        .await
+        .unwrap();
+    site.ssh(b.ssh_address(), "true").await.unwrap();
+
+    // An address or a disk is one machine's at a time.
+    let taken = site.spec(23, site.dir.path().join("a.raw"));
+    let error = site.host.launch(taken).await.unwrap_err();
+    assert!(error.to_string().contains("in use"), "{error}");
+
+    let mut status = a.status();
+    assert_eq!(a.kill().await, OffReason::Killed);
+    assert_eq!(*status.borrow_and_update(), Status::Off(OffReason::Killed));
+    site.ssh(b.ssh_address(), "true").await.unwrap();
+    let dir = site.dir.path().to_owned();
+    site.host.shutdown().await;
+    assert!(matches!(b.off().await, OffReason::Killed));
+    gone(&dir).await;
+}
