@@ -1,16 +1,44 @@
-//! The running endpoint.
+//! The running endpoint: what is started in which order, and ended in which.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use axum::serve::ListenerExt as _;
+use forno_machine::{Host, HostConfig, Kind};
+use fs_err as fs;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
-use crate::{Config, Credentials, Error, Mode, Progress};
+use crate::config::{Config, MachineChoice, Mode, Progress};
+use crate::credentials::Credentials;
+use crate::error::Error;
+use crate::fleet::{Fleet, bury};
+use crate::service::{Service, router};
+use crate::source::Source;
+use crate::state::folder::{Folder, read_json, write_json};
+use crate::state::regions::{REGIONS, Region};
+use crate::state::store::Store;
+use crate::state::types::HostLimits;
+
+/// How long open connections may delay the end.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A pocket EC2 that runs in this process until [`PocketEc2::shutdown`].
+///
+/// Without that call its machines end when the process does, however it ends.
 #[derive(Debug)]
 pub struct PocketEc2 {
     info: EndpointInfo,
-    credentials: Credentials,
+    machine: Kind,
+    service: Arc<Service>,
+    folder: Arc<Folder>,
+    ending: CancellationToken,
+    server: JoinHandle<()>,
 }
 
 /// What `endpoint.json` in the state folder says while an endpoint runs.
@@ -27,18 +55,91 @@ pub struct EndpointInfo {
 }
 
 /// The endpoint that runs on a state folder now, if any. Reads files only.
-pub fn running_endpoint(_state_dir: &Path) -> Result<Option<(EndpointInfo, Credentials)>, Error> {
-    todo!()
+pub fn running_endpoint(state_dir: &Path) -> Result<Option<(EndpointInfo, Credentials)>, Error> {
+    if !Folder::is_held(state_dir) {
+        return Ok(None);
+    }
+    let info = read_json(&state_dir.join("endpoint.json"))?;
+    let credentials = read_json(&state_dir.join("credentials.json"))?;
+    Ok(info.zip(credentials))
 }
 
 impl PocketEc2 {
     /// Takes the state folder's lock, makes the source image where it is
     /// missing, and answers requests from then on.
     pub async fn start(
-        _config: Config,
-        _progress: &(dyn Fn(Progress) + Sync),
+        config: Config,
+        progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Self, Error> {
-        todo!()
+        if Region::find(&config.region).is_none() {
+            let known = REGIONS.iter().map(|region| region.name).collect();
+            return Err(Error::UnknownRegion {
+                region: config.region,
+                known,
+            });
+        }
+        let address = config
+            .listen
+            .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        if !address.ip().is_loopback() {
+            return Err(Error::NotLoopback { address });
+        }
+        let folder = Arc::new(Folder::take(&config.state_dir)?);
+        // Of an endpoint that was killed; nobody must find it while this one starts.
+        remove(&folder.endpoint_file())?;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| Error::Listen { address, source })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| Error::Listen { address, source })?;
+        let credentials = Credentials::load_or_make(&folder.credentials_file())?;
+        let store = Arc::new(Store::open(folder.state_file())?);
+        let host = start_host(&config, &folder).await?;
+        let machine = host.kind();
+        let made = Source::make(&config, &folder, machine, progress).await;
+        let prepared = made.and_then(|source| {
+            let now = Timestamp::now();
+            store.change(|world| {
+                source.register(world, &config.region, &config.state_dir, now)?;
+                bury(world, &folder, now);
+                Ok::<(), Error>(())
+            })?;
+            store.save()
+        });
+        if let Err(error) = prepared {
+            host.shutdown().await;
+            return Err(error);
+        }
+        let fleet = Fleet::new(
+            Arc::clone(&store),
+            Arc::clone(&folder),
+            host,
+            HostLimits::of_this_computer(),
+        );
+        let service = Arc::new(Service {
+            credentials,
+            store,
+            fleet,
+        });
+        let info = EndpointInfo {
+            url: format!("http://{address}"),
+            region: config.region,
+            pid: std::process::id(),
+            mode: config.mode,
+        };
+        write_json(&folder.endpoint_file(), &info)?;
+        let ending = CancellationToken::new();
+        let server = serve(listener, Arc::clone(&service), ending.clone());
+        tracing::info!(url = info.url, machine = %machine, "pocket EC2 answers");
+        Ok(Self {
+            info,
+            machine,
+            service,
+            folder,
+            ending,
+            server,
+        })
     }
 
     /// `http://127.0.0.1:port`
@@ -48,7 +149,7 @@ impl PocketEc2 {
 
     /// What clients sign with.
     pub fn credentials(&self) -> &Credentials {
-        &self.credentials
+        &self.service.credentials
     }
 
     /// The region with the Debian image.
@@ -61,9 +162,70 @@ impl PocketEc2 {
         &self.info
     }
 
+    /// The kind of its machines.
+    pub fn machine(&self) -> Kind {
+        self.machine
+    }
+
     /// Ends every machine, writes the state, gives the folder back.
-    #[expect(clippy::unused_async, reason = "signature first")]
     pub async fn shutdown(self) -> Result<(), Error> {
-        todo!()
+        remove(&self.folder.endpoint_file())?;
+        self.ending.cancel();
+        let mut server = self.server;
+        if tokio::time::timeout(FAREWELL, &mut server).await.is_err() {
+            server.abort();
+        }
+        self.service.fleet.shutdown().await;
+        let (store, folder) = (Arc::clone(&self.service.store), Arc::clone(&self.folder));
+        store.change(|world| bury(world, &folder, Timestamp::now()));
+        store.save()
+    }
+}
+
+async fn start_host(config: &Config, folder: &Folder) -> Result<Host, Error> {
+    let kind = match config.machine {
+        MachineChoice::Auto => None,
+        MachineChoice::Vm => Some(Kind::Vm),
+        MachineChoice::Container => Some(Kind::Container),
+        MachineChoice::Stub => Some(Kind::Stub),
+    };
+    let host = HostConfig {
+        run_dir: folder.host(),
+        cache_dir: config.cache_dir.clone(),
+        kind,
+        helper_exe: config.helper_exe.clone(),
+    };
+    Host::start(host)
+        .await
+        .map_err(|source| Error::machine("prepare machines", source))
+}
+
+fn serve(
+    listener: TcpListener,
+    service: Arc<Service>,
+    ending: CancellationToken,
+) -> JoinHandle<()> {
+    let listener = listener.tap_io(|stream| {
+        // A reply is one small write; waiting for more of it only costs time.
+        let _ = stream.set_nodelay(true);
+    });
+    tokio::spawn(async move {
+        let served = axum::serve(listener, router(service))
+            .with_graceful_shutdown(ending.cancelled_owned())
+            .await;
+        if let Err(error) = served {
+            tracing::error!(%error, "endpoint ended");
+        }
+    })
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::Io {
+            what: "remove",
+            path: path.to_owned(),
+            source: error,
+        }),
+        _ => Ok(()),
     }
 }

@@ -68,7 +68,15 @@ pub enum Error {
         what: &'static str,
         /// Why not.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<forno_machine::Error>,
+    },
+    /// The folder's images are of the other sort.
+    #[error("{} holds images that are no {wanted}", .folder.display())]
+    OtherDisks {
+        /// The folder.
+        folder: PathBuf,
+        /// What the chosen kind of machine needs.
+        wanted: &'static str,
     },
 }
 
@@ -77,6 +85,13 @@ fn serving(url: Option<&str>) -> String {
 }
 
 impl Error {
+    pub(crate) fn machine(what: &'static str, source: forno_machine::Error) -> Self {
+        Self::Machine {
+            what,
+            source: Box::new(source),
+        }
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -90,7 +105,25 @@ impl Error {
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 Some("choose another port, or none for a free one".to_owned())
             }
+            Self::Machine { source, .. } => source.hint().map(str::to_owned),
+            Self::OtherDisks { .. } => {
+                Some("choose another state folder for this kind of machine".to_owned())
+            }
             _ => None,
         }
     }
+}
+
+/// An error with all of its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -7,12 +7,20 @@
 //! can judge it without our own types in between. What it does and does not is
 //! written down in `docs/PROTOCOL.md`.
 
+mod api;
 mod config;
 mod credentials;
+mod ec2;
 mod endpoint;
 mod error;
+mod fleet;
+mod imds;
+mod keypair;
+mod service;
+mod source;
+mod state;
 
-pub use config::{Config, MachineChoice, Mode, Progress};
+pub use config::{Config, DEFAULT_REGION, MachineChoice, Mode, Progress};
 pub use credentials::Credentials;
 pub use endpoint::{EndpointInfo, PocketEc2, running_endpoint};
 pub use error::Error;

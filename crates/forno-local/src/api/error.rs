@@ -1,0 +1,99 @@
+//! Errors as a client of the endpoint sees them: a documented code, a message
+//! and an HTTP status. How they are written down differs by protocol and is
+//! decided where the reply is rendered.
+
+use http::StatusCode;
+
+/// One refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    code: &'static str,
+    message: String,
+    status: StatusCode,
+}
+
+impl ApiError {
+    /// A refusal with status 400, which is what nearly all of EC2's are.
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            status: StatusCode::BAD_REQUEST,
+        }
+    }
+
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn missing(name: &str) -> Self {
+        Self::new(
+            "MissingParameter",
+            format!("The request must contain the parameter {name}"),
+        )
+    }
+
+    pub(crate) fn invalid_value(value: &str, name: &str, why: &str) -> Self {
+        Self::new(
+            "InvalidParameterValue",
+            format!(
+                "Value ({value}) for parameter {name} is invalid. {}",
+                sentence(why)
+            ),
+        )
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new("InvalidParameterValue", message)
+    }
+
+    pub(crate) fn combination(message: impl Into<String>) -> Self {
+        Self::new("InvalidParameterCombination", message)
+    }
+
+    pub(crate) fn malformed_query(message: impl Into<String>) -> Self {
+        Self::new("MalformedQueryString", message)
+    }
+
+    /// Something that EC2 can do and this endpoint cannot.
+    pub(crate) fn unsupported(what: impl std::fmt::Display) -> Self {
+        Self::new(
+            "Unsupported",
+            format!("The pocket EC2 does not support {what}"),
+        )
+    }
+
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new("InternalError", message).with_status(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    pub(crate) fn dry_run() -> Self {
+        Self::new(
+            "DryRunOperation",
+            "Request would have succeeded, but DryRun flag is set.",
+        )
+        .with_status(StatusCode::PRECONDITION_FAILED)
+    }
+}
+
+/// Messages of EC2 are sentences; reasons inside this crate are fragments.
+fn sentence(fragment: &str) -> String {
+    let mut letters = fragment.chars();
+    match letters.next() {
+        Some(first) => format!("{}{}.", first.to_uppercase(), letters.as_str()),
+        None => String::new(),
+    }
+}

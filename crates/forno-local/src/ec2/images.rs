@@ -1,0 +1,363 @@
+//! DescribeImages, DeregisterImage, and the part of ModifyImageAttribute that
+//! clients use after a bake.
+
+use super::call::{Call, iso};
+use super::tags::write_tags;
+use crate::api::error::ApiError;
+use crate::api::filters::Filters;
+use crate::api::page::Page;
+use crate::api::xml::Xml;
+use crate::fleet::Order;
+use crate::state::ids::Resource;
+use crate::state::world::{ACCOUNT, DEBIAN_ACCOUNT, Image, ImageState, SnapshotState};
+
+/// How a filter of a block device mapping is spelt.
+const FILTERS: &[&str] = &[
+    "architecture",
+    "block-device-mapping.delete-on-termination",
+    "block-device-mapping.device-name",
+    "block-device-mapping.encrypted",
+    "block-device-mapping.snapshot-id",
+    "block-device-mapping.volume-size",
+    "block-device-mapping.volume-type",
+    "boot-mode",
+    "creation-date",
+    "description",
+    "ena-support",
+    "hypervisor",
+    "image-id",
+    "image-type",
+    "is-public",
+    "manifest-location",
+    "name",
+    "owner-alias",
+    "owner-id",
+    "platform",
+    "platform-details",
+    "root-device-name",
+    "root-device-type",
+    "source-image-id",
+    "source-image-region",
+    "source-instance-id",
+    "state",
+    "state-reason-code",
+    "state-reason-message",
+    "sriov-net-support",
+    "usage-operation",
+    "virtualization-type",
+];
+
+pub(super) fn describe_images(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
+    let filters = Filters::read(&call.params, FILTERS, true)?;
+    let page = Page::read(call.form, &call.params, 1..=1000)?;
+    let (ids, owners) = (call.params.list("ImageId"), call.params.list("Owner"));
+    let executable_by = call.params.list("ExecutableBy");
+    let with_deprecated = call.params.flag("IncludeDeprecated")?.unwrap_or(false);
+    // No image can be disabled here, so the flag changes nothing.
+    call.params.flag("IncludeDisabled")?;
+    if !ids.is_empty() && page.asked() {
+        return Err(ApiError::combination(
+            "The parameter imageIdsSet cannot be used with the parameter maxResults",
+        ));
+    }
+    for owner in &owners {
+        let account = owner.len() == 12 && owner.bytes().all(|b| b.is_ascii_digit());
+        if !account && !["self", "amazon", "aws-marketplace", "aws-backup-vault"].contains(owner) {
+            return Err(ApiError::new(
+                "InvalidUserID.Malformed",
+                format!("Invalid user id: \"{owner}\""),
+            ));
+        }
+    }
+    let (region, now) = (call.region.name, call.now);
+    let state = call.state();
+    for id in &ids {
+        Resource::Image.check(id)?;
+        if !state.images.contains_key(*id) {
+            return Err(Resource::Image.not_found(id));
+        }
+    }
+    let mut images: Vec<&Image> = state.images.values().collect();
+    images.retain(|image| {
+        let asked = ids.is_empty() || ids.contains(&image.id.as_str());
+        let owned = owners.is_empty()
+            || owners.iter().any(|owner| match *owner {
+                "self" => image.owner == ACCOUNT,
+                alias if alias == owner_alias(image).unwrap_or_default() => true,
+                id => image.owner == id,
+            });
+        let launchable = executable_by.is_empty()
+            || executable_by.iter().any(|user| match *user {
+                "all" => image.public,
+                "self" => {
+                    image.owner != ACCOUNT && image.launch_accounts.iter().any(|id| id == ACCOUNT)
+                }
+                id => image.launch_accounts.iter().any(|account| account == id),
+            });
+        let outdated = image.deprecated.is_some_and(|at| at <= now) && image.owner != ACCOUNT;
+        asked
+            && owned
+            && launchable
+            && (with_deprecated || !outdated)
+            && filters.select(state.tags_of(&image.id), |filter| {
+                filter_values(image, filter, region)
+            })
+    });
+    let (images, next) = page.cut(images, |image| image.id.clone());
+    xml.list("imagesSet", images, |xml, image| {
+        write_image(xml, image, region);
+        write_tags(xml, state.tags_of(&image.id));
+    });
+    xml.maybe("nextToken", next);
+    Ok(())
+}
+
+fn owner_alias(image: &Image) -> Option<&'static str> {
+    (image.owner == DEBIAN_ACCOUNT).then_some("amazon")
+}
+
+fn location(image: &Image) -> String {
+    format!(
+        "{}/{}",
+        owner_alias(image).unwrap_or(&image.owner),
+        image.name
+    )
+}
+
+fn architecture(image: &Image) -> &'static str {
+    if image.arm { "arm64" } else { "x86_64" }
+}
+
+fn filter_values(image: &Image, filter: &str, region: &str) -> Vec<String> {
+    let one = |text: &str| vec![text.to_owned()];
+    let root = &image.root;
+    match filter {
+        "architecture" => one(architecture(image)),
+        "block-device-mapping.delete-on-termination" => {
+            one(&root.delete_on_termination.to_string())
+        }
+        "block-device-mapping.device-name" | "root-device-name" => one(&image.root_device),
+        "block-device-mapping.encrypted" => one(&root.encrypted.to_string()),
+        "block-device-mapping.snapshot-id" => one(&root.snapshot),
+        "block-device-mapping.volume-size" => one(&root.size_gib.to_string()),
+        "block-device-mapping.volume-type" => one(&root.performance.kind),
+        "boot-mode" => one("uefi-preferred"),
+        "creation-date" => one(&iso(image.created)),
+        "description" => image.description.iter().cloned().collect(),
+        "ena-support" => one("true"),
+        "hypervisor" => one("xen"),
+        "image-id" => one(&image.id),
+        "image-type" => one("machine"),
+        "is-public" => one(&image.public.to_string()),
+        "manifest-location" => one(&location(image)),
+        "name" => one(&image.name),
+        "owner-alias" => owner_alias(image).map(str::to_owned).into_iter().collect(),
+        "owner-id" => one(&image.owner),
+        "platform-details" => one("Linux/UNIX"),
+        "root-device-type" => one("ebs"),
+        "source-image-id" => image.from_image.iter().cloned().collect(),
+        "source-image-region" => image.from_image.iter().map(|_| region.to_owned()).collect(),
+        "source-instance-id" => image.from_instance.iter().cloned().collect(),
+        "state" => one(image.state.name()),
+        "sriov-net-support" => one("simple"),
+        "usage-operation" => one("RunInstances"),
+        "virtualization-type" => one("hvm"),
+        "state-reason-code" | "state-reason-message" => match &image.state {
+            ImageState::Failed(reason) if filter.ends_with("code") => one(&reason.code),
+            ImageState::Failed(reason) => one(&reason.message),
+            _ => Vec::new(),
+        },
+        // `platform` is Windows or nothing.
+        _ => Vec::new(),
+    }
+}
+
+fn write_image(xml: &mut Xml, image: &Image, region: &str) {
+    xml.text("platformDetails", "Linux/UNIX")
+        .text("usageOperation", "RunInstances")
+        .list("blockDeviceMapping", [&image.root], |xml, root| {
+            xml.text("deviceName", &image.root_device)
+                .group("ebs", |xml| {
+                    xml.text("deleteOnTermination", root.delete_on_termination)
+                        .maybe("iops", root.performance.iops)
+                        .text("snapshotId", &root.snapshot)
+                        .text("volumeSize", root.size_gib)
+                        .text("volumeType", &root.performance.kind)
+                        .maybe("throughput", root.performance.throughput)
+                        .text("encrypted", root.encrypted);
+                });
+        })
+        .maybe("description", image.description.as_ref())
+        .text("enaSupport", true)
+        .text("hypervisor", "xen")
+        .maybe("imageOwnerAlias", owner_alias(image))
+        .text("name", &image.name)
+        .text("rootDeviceName", &image.root_device)
+        .text("rootDeviceType", "ebs")
+        .text("sriovNetSupport", "simple");
+    if let ImageState::Failed(reason) = &image.state {
+        xml.group("stateReason", |xml| {
+            xml.text("code", &reason.code)
+                .text("message", &reason.message);
+        });
+    }
+    xml.text("virtualizationType", "hvm")
+        .text("bootMode", "uefi-preferred")
+        .maybe("deprecationTime", image.deprecated.map(iso))
+        .maybe("sourceInstanceId", image.from_instance.as_ref())
+        .text("deregistrationProtection", "disabled")
+        .maybe("sourceImageId", image.from_image.as_ref())
+        .maybe(
+            "sourceImageRegion",
+            image.from_image.as_ref().map(|_| region),
+        )
+        .text("imageId", &image.id)
+        .text("imageLocation", location(image))
+        .text("imageState", image.state.name())
+        .text("imageOwnerId", &image.owner)
+        .text("creationDate", iso(image.created))
+        .text("isPublic", image.public)
+        .text("architecture", architecture(image))
+        .text("imageType", "machine");
+}
+
+/// An image of this account, by the id that a changing call names.
+fn own_image<'w>(call: &'w mut Call<'_>) -> Result<&'w Image, ApiError> {
+    let id = call.params.require("ImageId")?;
+    Resource::Image.check(id)?;
+    let state = call.state();
+    let image = match state.images.get(id) {
+        Some(image) => image,
+        None if state.deregistered.contains_key(id) => return Err(unavailable(id)),
+        None => return Err(Resource::Image.not_found(id)),
+    };
+    if image.owner == ACCOUNT {
+        Ok(image)
+    } else {
+        Err(
+            ApiError::new("AuthFailure", format!("Not authorized for image:{id}"))
+                .with_status(http::StatusCode::FORBIDDEN),
+        )
+    }
+}
+
+/// The refusal of an image that was, or is not yet.
+pub(super) fn unavailable(id: &str) -> ApiError {
+    ApiError::new(
+        "InvalidAMIID.Unavailable",
+        format!("The image ID '{id}' is no longer available"),
+    )
+}
+
+pub(super) fn deregister_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
+    let (id, snapshot) = {
+        let image = own_image(call)?;
+        (image.id.clone(), image.root.snapshot.clone())
+    };
+    let with_snapshots = call
+        .params
+        .flag("DeleteAssociatedSnapshots")?
+        .unwrap_or(false);
+    call.commit()?;
+    let now = call.now;
+    let state = call.state();
+    state.images.remove(&id);
+    state.tags.remove(&id);
+    state.deregistered.insert(id.clone(), now);
+    let under_way = matches!(
+        state
+            .snapshots
+            .get(&snapshot)
+            .map(|snapshot| &snapshot.state),
+        Some(SnapshotState::Pending { .. })
+    );
+    let shared = state
+        .images
+        .values()
+        .any(|image| image.root.snapshot == snapshot);
+    let removed = if with_snapshots && !shared {
+        state.tags.remove(&snapshot);
+        state.snapshots.remove(&snapshot)
+    } else {
+        None
+    };
+    xml.text("return", true);
+    if with_snapshots {
+        let code = if removed.is_some() {
+            "success"
+        } else {
+            "skipped"
+        };
+        xml.list("deleteSnapshotResultSet", [code], |xml, code| {
+            xml.text("snapshotId", &snapshot).text("returnCode", code);
+        });
+    }
+    if let Some(removed) = removed {
+        if under_way {
+            call.order(Order::Abandon { snapshot });
+        }
+        call.order(Order::RemoveDisk { disk: removed.disk });
+    }
+    Ok(())
+}
+
+/// Description and launch permissions; nothing else of an image can change.
+pub(super) fn modify_image_attribute(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
+    let id = own_image(call)?.id.clone();
+    let params = call.params.clone();
+    let attribute = params.get("Attribute");
+    let description = match (params.group("Description"), attribute) {
+        (Some(group), _) => group.get("Value").map(str::to_owned),
+        (None, Some("description")) => params.get("Value").map(str::to_owned),
+        (None, _) => None,
+    };
+    let mut add: Vec<String> = Vec::new();
+    let mut remove: Vec<String> = Vec::new();
+    if let Some(permission) = params.group("LaunchPermission") {
+        for (list, into) in [("Add", &mut add), ("Remove", &mut remove)] {
+            for member in permission.members(list) {
+                let who = member.get("UserId").or_else(|| member.get("Group"));
+                into.push(
+                    who.ok_or_else(|| ApiError::missing(&format!("{}.UserId", member.path())))?
+                        .to_owned(),
+                );
+            }
+        }
+    }
+    let listed = params
+        .list("UserId")
+        .into_iter()
+        .chain(params.list("UserGroup"))
+        .map(str::to_owned);
+    match params.choice("OperationType", &["add", "remove"])? {
+        Some("remove") => remove.extend(listed),
+        _ => add.extend(listed),
+    }
+    if description.is_none() && add.is_empty() && remove.is_empty() {
+        return Err(ApiError::combination("No attributes specified."));
+    }
+    for who in add.iter().chain(&remove) {
+        if who != "all" && (who.len() != 12 || !who.bytes().all(|b| b.is_ascii_digit())) {
+            return Err(ApiError::new(
+                "InvalidAMIAttributeItemValue",
+                format!("Invalid attribute item value \"{who}\" for userId item type."),
+            ));
+        }
+    }
+    call.commit()?;
+    if let Some(image) = call.state().images.get_mut(&id) {
+        if let Some(description) = description {
+            image.description = Some(description);
+        }
+        image.public = (image.public || add.iter().any(|who| who == "all"))
+            && !remove.iter().any(|who| who == "all");
+        for who in add.into_iter().filter(|who| who != "all") {
+            if !image.launch_accounts.contains(&who) {
+                image.launch_accounts.push(who);
+            }
+        }
+        image.launch_accounts.retain(|who| !remove.contains(who));
+    }
+    xml.text("return", true);
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! What EC2's actions mean: one file per family, each action a function from a
+//! call (its parameters and the world) to the inside of its reply.
+
+mod actions;
+mod call;
+mod group_rules;
+mod groups;
+mod image_create;
+mod images;
+mod instance_reply;
+mod instances;
+mod keys;
+mod places;
+mod run;
+mod run_disk;
+mod run_network;
+mod snapshots;
+mod states;
+mod tags;
+mod types;
+mod volumes;
+
+pub(crate) use actions::find;
+pub(crate) use call::Call;
+pub(crate) use keys::prepare as prepare_key;

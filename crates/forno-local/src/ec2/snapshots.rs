@@ -1,0 +1,158 @@
+//! Snapshots: made by CreateImage, shown and deleted here.
+
+use super::call::{Call, iso};
+use super::tags::write_tags;
+use crate::api::error::ApiError;
+use crate::api::filters::Filters;
+use crate::api::page::Page;
+use crate::api::xml::Xml;
+use crate::fleet::Order;
+use crate::state::ids::Resource;
+use crate::state::world::{ACCOUNT, DEBIAN_ACCOUNT, Snapshot, SnapshotState};
+
+const FILTERS: &[&str] = &[
+    "description",
+    "encrypted",
+    "owner-alias",
+    "owner-id",
+    "progress",
+    "snapshot-id",
+    "start-time",
+    "status",
+    "storage-tier",
+    "volume-id",
+    "volume-size",
+];
+
+pub(super) fn describe_snapshots(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
+    let filters = Filters::read(&call.params, FILTERS, true)?;
+    let page = Page::read(call.form, &call.params, 5..=1000)?;
+    let (ids, owners) = (call.params.list("SnapshotId"), call.params.list("Owner"));
+    let restorable_by = call.params.list("RestorableBy");
+    if !ids.is_empty() && page.asked() {
+        return Err(ApiError::combination(
+            "The parameter snapshotSet cannot be used with the parameter maxResults",
+        ));
+    }
+    let state = call.state();
+    for id in &ids {
+        Resource::Snapshot.check(id)?;
+        if !state.snapshots.contains_key(*id) {
+            return Err(Resource::Snapshot.not_found(id));
+        }
+    }
+    let mut snapshots: Vec<&Snapshot> = state.snapshots.values().collect();
+    snapshots.retain(|snapshot| {
+        let asked = ids.is_empty() || ids.contains(&snapshot.id.as_str());
+        let by = |whom: &[&str]| {
+            whom.is_empty()
+                || whom.iter().any(|who| match *who {
+                    "self" => snapshot.owner == ACCOUNT,
+                    "amazon" => snapshot.owner == DEBIAN_ACCOUNT,
+                    id => snapshot.owner == id,
+                })
+        };
+        asked
+            && by(&owners)
+            && (by(&restorable_by)
+                || restorable_by.contains(&"all") && snapshot.owner == DEBIAN_ACCOUNT)
+            && filters.select(state.tags_of(&snapshot.id), |filter| {
+                filter_values(snapshot, filter)
+            })
+    });
+    let (snapshots, next) = page.cut(snapshots, |snapshot| snapshot.id.clone());
+    xml.list("snapshotSet", snapshots, |xml, snapshot| {
+        xml.maybe("ownerAlias", owner_alias(snapshot));
+        write_tags(xml, state.tags_of(&snapshot.id));
+        xml.text("storageTier", "standard")
+            .maybe("completionTime", snapshot.completed.map(iso))
+            .text("snapshotId", &snapshot.id)
+            .text("volumeId", &snapshot.volume)
+            .text("status", snapshot.state.name());
+        if let SnapshotState::Error(why) = &snapshot.state {
+            xml.text("statusMessage", why);
+        }
+        xml.text("startTime", iso(snapshot.started))
+            .text("progress", progress(snapshot))
+            .text("ownerId", &snapshot.owner)
+            .text("description", &snapshot.description)
+            .text("volumeSize", snapshot.size_gib)
+            .text("encrypted", snapshot.encrypted);
+    });
+    xml.maybe("nextToken", next);
+    Ok(())
+}
+
+fn owner_alias(snapshot: &Snapshot) -> Option<&'static str> {
+    (snapshot.owner == DEBIAN_ACCOUNT).then_some("amazon")
+}
+
+fn progress(snapshot: &Snapshot) -> String {
+    match snapshot.state {
+        SnapshotState::Pending { percent } => format!("{percent}%"),
+        SnapshotState::Completed => "100%".to_owned(),
+        SnapshotState::Error(_) => "0%".to_owned(),
+    }
+}
+
+fn filter_values(snapshot: &Snapshot, filter: &str) -> Vec<String> {
+    vec![match filter {
+        "description" => snapshot.description.clone(),
+        "encrypted" => snapshot.encrypted.to_string(),
+        "owner-alias" => {
+            return owner_alias(snapshot)
+                .map(str::to_owned)
+                .into_iter()
+                .collect();
+        }
+        "owner-id" => snapshot.owner.clone(),
+        "progress" => progress(snapshot),
+        "start-time" => iso(snapshot.started),
+        "status" => snapshot.state.name().to_owned(),
+        "storage-tier" => "standard".to_owned(),
+        "volume-id" => snapshot.volume.clone(),
+        "volume-size" => snapshot.size_gib.to_string(),
+        _ => snapshot.id.clone(),
+    }]
+}
+
+pub(super) fn delete_snapshot(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
+    let id = call.params.require("SnapshotId")?;
+    Resource::Snapshot.check(id)?;
+    let state = call.state();
+    let snapshot = state
+        .snapshots
+        .get(id)
+        .ok_or_else(|| Resource::Snapshot.not_found(id))?;
+    if snapshot.owner != ACCOUNT {
+        return Err(ApiError::new(
+            "UnauthorizedOperation",
+            "You are not authorized to perform this operation.",
+        )
+        .with_status(http::StatusCode::FORBIDDEN));
+    }
+    if let Some(image) = state
+        .images
+        .values()
+        .find(|image| image.root.snapshot == id)
+    {
+        return Err(ApiError::new(
+            "InvalidSnapshot.InUse",
+            format!("The snapshot {id} is currently in use by {}", image.id),
+        ));
+    }
+    let under_way = matches!(snapshot.state, SnapshotState::Pending { .. });
+    let disk = snapshot.disk.clone();
+    call.commit()?;
+    let state = call.state();
+    state.snapshots.remove(id);
+    state.tags.remove(id);
+    if under_way {
+        call.order(Order::Abandon {
+            snapshot: id.to_owned(),
+        });
+    }
+    call.order(Order::RemoveDisk { disk });
+    xml.text("return", true);
+    Ok(())
+}

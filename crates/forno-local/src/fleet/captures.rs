@@ -1,0 +1,108 @@
+//! CreateImage's copy: from the volume's disk to the snapshot's, with progress
+//! in the snapshot and the outcome in both snapshot and image.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use forno_machine::CopyProgress;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::orders::{Capture, Fleet, lock};
+use crate::error::chain;
+use crate::state::world::{ImageState, Reason, SnapshotState};
+
+impl Fleet {
+    /// Copies a quiescent disk (or a live one, where the caller of CreateImage
+    /// asked for no reboot) and settles the snapshot and the image.
+    pub(super) async fn capture(self: Arc<Self>, capture: Capture, from: &Path) {
+        let cancel = lock(&self.captures)
+            .get(&capture.snapshot)
+            .cloned()
+            .unwrap_or_default();
+        let outcome = self.copy(&capture, from, &cancel).await;
+        if self.closing.is_cancelled() {
+            return;
+        }
+        self.settle(&capture, outcome).await;
+    }
+
+    /// Ends a capture that cannot even begin.
+    pub(super) async fn capture_failed(&self, capture: &Capture, why: String) {
+        self.settle(capture, Err(why)).await;
+    }
+
+    async fn copy(
+        self: &Arc<Self>,
+        capture: &Capture,
+        from: &Path,
+        cancel: &CancellationToken,
+    ) -> Result<(), String> {
+        let to = self.store.read(|world| {
+            let snapshot = world
+                .regions
+                .get(&capture.region)?
+                .snapshots
+                .get(&capture.snapshot)?;
+            Some(snapshot.disk.clone())
+        });
+        let to = to.ok_or("the snapshot was deleted")?;
+        let seen = AtomicU8::new(0);
+        let (fleet, target) = (Arc::clone(self), capture.clone());
+        let progress = move |progress: CopyProgress| {
+            let percent = progress
+                .done
+                .saturating_mul(100)
+                .checked_div(progress.total)
+                .unwrap_or(0);
+            let percent = u8::try_from(percent.min(99)).unwrap_or(99);
+            if seen.swap(percent, Ordering::Relaxed) != percent {
+                fleet.store.change(|world| {
+                    let region = world.region(&target.region);
+                    if let Some(snapshot) = region.snapshots.get_mut(&target.snapshot) {
+                        snapshot.state = SnapshotState::Pending { percent };
+                    }
+                });
+            }
+        };
+        forno_machine::copy_disk(from, &to, progress, cancel)
+            .await
+            .map_err(|error| chain(&error))
+    }
+
+    async fn settle(&self, capture: &Capture, outcome: Result<(), String>) {
+        let now = Timestamp::now();
+        let orphan = self
+            .store
+            .change_and_save(|world| {
+                let region = world.region(&capture.region);
+                if let Some(image) = region.images.get_mut(&capture.image) {
+                    image.state = match &outcome {
+                        Ok(()) => ImageState::Available,
+                        Err(why) => ImageState::Failed(Reason::new("Server.InternalError", why)),
+                    };
+                }
+                let Some(snapshot) = region.snapshots.get_mut(&capture.snapshot) else {
+                    return true;
+                };
+                match &outcome {
+                    Ok(()) => {
+                        snapshot.state = SnapshotState::Completed;
+                        snapshot.completed = Some(now);
+                    }
+                    Err(why) => snapshot.state = SnapshotState::Error(why.clone()),
+                }
+                false
+            })
+            .await;
+        lock(&self.captures).remove(&capture.snapshot);
+        if orphan {
+            let disk = self
+                .folder
+                .disks()
+                .join(format!("{}.raw", capture.snapshot));
+            let _ = fs_err::tokio::remove_file(disk).await;
+        }
+    }
+}

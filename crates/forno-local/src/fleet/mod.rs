@@ -1,0 +1,11 @@
+//! The machines behind the instances. Actions change the world and leave
+//! orders here; what the machines then do comes back as changes of the world.
+
+mod burial;
+mod captures;
+mod keeper;
+mod orders;
+
+pub(crate) use burial::bury;
+pub(crate) use keeper::user_initiated;
+pub(crate) use orders::{Capture, Fleet, Order};

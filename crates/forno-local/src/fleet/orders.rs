@@ -1,0 +1,240 @@
+//! The fleet seen from the actions: orders go in, consoles can be read. Each
+//! living instance has one keeper, a task that carries out its orders in turn.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use forno_machine::{Host, Kind, Machine};
+use tokio::sync::{RwLock, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::keeper::Keeper;
+use crate::state::folder::Folder;
+use crate::state::store::Store;
+use crate::state::types::HostLimits;
+
+/// How much of a console EC2 keeps.
+const CONSOLE_TAIL: usize = 64 * 1024;
+
+/// What an action wants done to the machines, after its change is on disk.
+#[derive(Debug, Clone)]
+pub(crate) enum Order {
+    /// Starts the machine of a new instance.
+    Launch {
+        region: String,
+        instance: String,
+    },
+    /// Starts the machine of a stopped one.
+    Start {
+        instance: String,
+    },
+    Stop {
+        instance: String,
+        hard: bool,
+    },
+    Reboot {
+        instance: String,
+    },
+    Terminate {
+        instance: String,
+        hard: bool,
+    },
+    /// Copies the root volume into a snapshot.
+    Capture {
+        instance: String,
+        capture: Capture,
+    },
+    /// Gives up a capture that is under way.
+    Abandon {
+        snapshot: String,
+    },
+    /// Removes a disk that nothing refers to any more.
+    RemoveDisk {
+        disk: PathBuf,
+    },
+}
+
+/// One CreateImage.
+#[derive(Debug, Clone)]
+pub(crate) struct Capture {
+    pub(crate) region: String,
+    pub(crate) image: String,
+    pub(crate) snapshot: String,
+    /// Whether a running machine is stopped for it.
+    pub(crate) reboot: bool,
+}
+
+/// All machines of one endpoint.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    pub(crate) store: Arc<Store>,
+    pub(crate) folder: Arc<Folder>,
+    pub(crate) limits: HostLimits,
+    pub(crate) kind: Kind,
+    /// Taken out at shutdown, when no launch is under way.
+    pub(crate) host: RwLock<Option<Host>>,
+    pub(crate) closing: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// Captures under way, by snapshot.
+    pub(crate) captures: Mutex<HashMap<String, CancellationToken>>,
+    desks: Mutex<HashMap<String, Desk>>,
+}
+
+/// What the fleet holds of one instance.
+#[derive(Debug)]
+struct Desk {
+    /// Gone when the keeper has ended.
+    orders: mpsc::UnboundedSender<Task>,
+    /// Gives up a launch that is under way.
+    give_up: CancellationToken,
+    view: Arc<Mutex<View>>,
+}
+
+/// What can be seen of a machine while its keeper is busy.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    pub(super) machine: Option<Machine>,
+    /// What the last machine of this instance had shown when it ended.
+    pub(super) last_console: Vec<u8>,
+}
+
+/// An order as its keeper sees it.
+#[derive(Debug)]
+pub(super) enum Task {
+    Start,
+    Stop { hard: bool },
+    Reboot,
+    Terminate { hard: bool },
+    Capture(Capture),
+}
+
+impl Fleet {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        folder: Arc<Folder>,
+        host: Host,
+        limits: HostLimits,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            folder,
+            limits,
+            kind: host.kind(),
+            host: RwLock::new(Some(host)),
+            closing: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            captures: Mutex::default(),
+            desks: Mutex::default(),
+        })
+    }
+
+    /// Takes orders. Returns at once.
+    pub(crate) fn order(self: &Arc<Self>, orders: Vec<Order>) {
+        for order in orders {
+            match order {
+                Order::Launch { region, instance } => self.open_desk(region, instance),
+                Order::Start { instance } => self.tell(&instance, Task::Start),
+                Order::Stop { instance, hard } => self.tell(&instance, Task::Stop { hard }),
+                Order::Reboot { instance } => self.tell(&instance, Task::Reboot),
+                Order::Terminate { instance, hard } => {
+                    if let Some(desk) = lock(&self.desks).get(&instance) {
+                        desk.give_up.cancel();
+                    }
+                    self.tell(&instance, Task::Terminate { hard });
+                }
+                Order::Capture { instance, capture } => {
+                    lock(&self.captures)
+                        .insert(capture.snapshot.clone(), self.closing.child_token());
+                    self.tell(&instance, Task::Capture(capture));
+                }
+                Order::Abandon { snapshot } => {
+                    if let Some(cancel) = lock(&self.captures).get(&snapshot) {
+                        cancel.cancel();
+                    }
+                }
+                Order::RemoveDisk { disk } => self.remove_disk(disk),
+            }
+        }
+    }
+
+    /// The end of what an instance's console has shown; `None` when its
+    /// machine was of an earlier endpoint.
+    pub(crate) fn console(&self, instance: &str) -> Option<Vec<u8>> {
+        let view = Arc::clone(&lock(&self.desks).get(instance)?.view);
+        let view = lock(&view);
+        let console = view
+            .machine
+            .as_ref()
+            .map_or_else(|| view.last_console.clone(), Machine::console);
+        Some(tail(console))
+    }
+
+    /// Removes a disk; only those of this state folder, never the shared one.
+    pub(crate) fn remove_disk(self: &Arc<Self>, disk: PathBuf) {
+        if disk.parent() != Some(self.folder.disks().as_path()) {
+            return;
+        }
+        self.tasks
+            .spawn_blocking(move || match fs_err::remove_file(&disk) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::error!(%error, "disk not removed");
+                }
+                _ => {}
+            });
+    }
+
+    /// Ends all machines. Returns when nothing of them is left.
+    pub(crate) async fn shutdown(&self) {
+        self.closing.cancel();
+        if let Some(host) = self.host.write().await.take() {
+            host.shutdown().await;
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Forgets the desks of instances that are shown no more.
+    pub(crate) fn forget(&self, instances: &[String]) {
+        let mut desks = lock(&self.desks);
+        for instance in instances {
+            desks.remove(instance);
+        }
+    }
+
+    fn open_desk(self: &Arc<Self>, region: String, instance: String) {
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let view = Arc::new(Mutex::new(View::default()));
+        let give_up = self.closing.child_token();
+        lock(&self.desks).insert(
+            instance.clone(),
+            Desk {
+                orders,
+                give_up: give_up.clone(),
+                view: Arc::clone(&view),
+            },
+        );
+        let keeper = Keeper::new(Arc::clone(self), region, instance, give_up, view);
+        self.tasks.spawn(keeper.keep(inbox));
+    }
+
+    fn tell(&self, instance: &str, task: Task) {
+        // No desk, or a keeper that has ended: the instance is terminated, and
+        // the action that ordered has seen the state before that.
+        if let Some(desk) = lock(&self.desks).get(instance) {
+            let _ = desk.orders.send(task);
+        }
+    }
+}
+
+pub(super) fn tail(mut console: Vec<u8>) -> Vec<u8> {
+    if console.len() > CONSOLE_TAIL {
+        console.drain(..console.len() - CONSOLE_TAIL);
+    }
+    console
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

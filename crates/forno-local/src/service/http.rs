@@ -1,0 +1,140 @@
+//! The HTTP side: one path, sizes bounded, every request's signature checked
+//! before anything else is done with it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use jiff::Timestamp;
+
+use super::auth::Protocol;
+use super::dispatch::Service;
+use super::{ec2, ssm, sts};
+use crate::api::error::ApiError;
+use crate::api::params::Form;
+use crate::api::sigv4;
+use crate::state::regions::Region;
+
+/// User data in base64, twice URL-encoded, with room to spare.
+const LARGEST_BODY: usize = 256 * 1024;
+
+/// All services on one address.
+pub(crate) fn router(service: Arc<Service>) -> Router {
+    Router::new().fallback(answer).with_state(service)
+}
+
+async fn answer(State(service): State<Arc<Service>>, request: Request<Body>) -> Response {
+    let (parts, body) = request.into_parts();
+    if parts.uri.path() != "/" {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    if parts.method != Method::POST && parts.method != Method::GET {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    let Ok(body) = axum::body::to_bytes(body, LARGEST_BODY).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let request_id = uuid::Uuid::new_v4().to_string();
+    let query = parts.uri.query().unwrap_or_default();
+    let form = Form::decode(query, if is_json(&parts) { b"" } else { &body });
+    let protocol = protocol(&parts, form.as_ref().ok());
+    let result = match believe(&service, &parts, &body, protocol) {
+        Err(error) => Err(error),
+        Ok(region) => match protocol {
+            Protocol::Ssm => ssm::answer(&service, target(&parts), body.to_vec(), region).await,
+            Protocol::Ec2 => match form {
+                Ok(form) => ec2::answer(&service, form, region, request_id.clone()).await,
+                Err(error) => Err(error),
+            },
+            Protocol::Sts => match form {
+                Ok(form) => sts::answer(&service, form, request_id.clone()).await,
+                Err(error) => Err(error),
+            },
+        },
+    };
+    reply(protocol, result, &request_id)
+}
+
+fn target(parts: &Parts) -> &str {
+    parts
+        .headers
+        .get("x-amz-target")
+        .and_then(|target| target.to_str().ok())
+        .unwrap_or_default()
+}
+
+fn is_json(parts: &Parts) -> bool {
+    parts.headers.contains_key("x-amz-target")
+}
+
+fn protocol(parts: &Parts, form: Option<&Form>) -> Protocol {
+    if is_json(parts) {
+        Protocol::Ssm
+    } else if form.and_then(Form::version) == Some(sts::VERSION) {
+        Protocol::Sts
+    } else {
+        Protocol::Ec2
+    }
+}
+
+/// Checks the signature; returns the region that the request is for.
+fn believe(
+    service: &Service,
+    parts: &Parts,
+    body: &[u8],
+    protocol: Protocol,
+) -> Result<Region, ApiError> {
+    let request = sigv4::Request {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers: &parts.headers,
+        body,
+    };
+    let scope = sigv4::verify(request, &service.credentials, Timestamp::now())
+        .map_err(|refusal| protocol.refuse(&refusal))?;
+    if scope.service != protocol.scope() {
+        let why = format!(
+            "Credential should be scoped to correct service: '{}'.",
+            protocol.scope()
+        );
+        return Err(protocol.wrong_scope(&why));
+    }
+    Region::find(&scope.region).ok_or_else(|| {
+        protocol.wrong_scope(&format!(
+            "Credential should be scoped to a valid region, not '{}'.",
+            scope.region
+        ))
+    })
+}
+
+fn reply(protocol: Protocol, result: Result<Vec<u8>, ApiError>, request_id: &str) -> Response {
+    let kind = match protocol {
+        Protocol::Ec2 | Protocol::Sts => "text/xml;charset=UTF-8",
+        Protocol::Ssm => "application/x-amz-json-1.1",
+    };
+    let (status, body) = match result {
+        Ok(body) => (StatusCode::OK, body),
+        Err(error) => {
+            tracing::debug!(code = error.code(), message = error.message(), "refused");
+            let document = match protocol {
+                Protocol::Ec2 => ec2::error_document(&error, request_id),
+                Protocol::Sts => sts::error_document(&error, request_id),
+                Protocol::Ssm => ssm::error_document(&error),
+            };
+            (error.status(), document)
+        }
+    };
+    let mut response = (status, body).into_response();
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert("x-amzn-requestid", id);
+    }
+    response
+}

@@ -1,0 +1,10 @@
+//! What the endpoint knows, and how it lasts.
+
+pub(crate) mod folder;
+pub(crate) mod ids;
+pub(crate) mod network;
+pub(crate) mod parameters;
+pub(crate) mod regions;
+pub(crate) mod store;
+pub(crate) mod types;
+pub(crate) mod world;

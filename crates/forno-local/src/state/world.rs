@@ -1,0 +1,425 @@
+//! Everything an endpoint knows, as plain data: what is written to disk, what
+//! every action reads and changes under one lock.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ids::Resource;
+
+/// The account that all clients of an endpoint act for.
+pub(crate) const ACCOUNT: &str = "123456789012";
+/// Debian's account, which publishes its images.
+pub(crate) const DEBIAN_ACCOUNT: &str = "136693071363";
+
+pub(crate) type Tags = BTreeMap<String, String>;
+
+/// All regions.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct World {
+    /// What the disks of this state folder are.
+    #[serde(default)]
+    pub(crate) format: Option<Format>,
+    pub(crate) regions: BTreeMap<String, RegionState>,
+}
+
+/// The two sorts of disks, of which a state folder holds only one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Format {
+    /// Bootable by virtual machines and containers alike.
+    Raw,
+    /// The archives of stubs.
+    Stub,
+}
+
+impl Format {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "bootable disks",
+            Self::Stub => "disks of stub machines",
+        }
+    }
+}
+
+/// What one region holds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct RegionState {
+    pub(crate) keys: BTreeMap<String, KeyPair>,
+    pub(crate) groups: BTreeMap<String, SecurityGroup>,
+    pub(crate) images: BTreeMap<String, Image>,
+    pub(crate) snapshots: BTreeMap<String, Snapshot>,
+    pub(crate) volumes: BTreeMap<String, Volume>,
+    pub(crate) instances: BTreeMap<String, Instance>,
+    /// Tags of everything, by resource id.
+    pub(crate) tags: BTreeMap<String, Tags>,
+    /// Images that are no more, so that "gone" and "never was" differ.
+    pub(crate) deregistered: BTreeMap<String, Timestamp>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct KeyPair {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) kind: KeyKind,
+    pub(crate) fingerprint: String,
+    /// One line of `authorized_keys`.
+    pub(crate) public_key: String,
+    pub(crate) created: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum KeyKind {
+    Rsa,
+    Ed25519,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SecurityGroup {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) ingress: Vec<Rule>,
+}
+
+/// One ingress rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rule {
+    pub(crate) id: String,
+    pub(crate) match_: RuleMatch,
+    pub(crate) description: Option<String>,
+}
+
+/// What a rule lets in; two rules of a group never match the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RuleMatch {
+    /// `tcp`, `udp`, `icmp`, `icmpv6`, `-1` or a number.
+    pub(crate) protocol: String,
+    /// First and last port; none where the protocol has no ports.
+    pub(crate) ports: Option<(i32, i32)>,
+    pub(crate) peer: Peer,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Peer {
+    V4(String),
+    V6(String),
+    Group(String),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Image {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) owner: String,
+    pub(crate) state: ImageState,
+    pub(crate) created: Timestamp,
+    pub(crate) deprecated: Option<Timestamp>,
+    pub(crate) arm: bool,
+    pub(crate) root_device: String,
+    pub(crate) root: ImageRoot,
+    pub(crate) from_instance: Option<String>,
+    pub(crate) from_image: Option<String>,
+    pub(crate) public: bool,
+    /// Accounts that may launch it.
+    #[serde(default)]
+    pub(crate) launch_accounts: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ImageState {
+    Pending,
+    Available,
+    Failed(Reason),
+}
+
+/// The root volume that machines of an image get.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ImageRoot {
+    pub(crate) snapshot: String,
+    pub(crate) size_gib: u32,
+    pub(crate) delete_on_termination: bool,
+    pub(crate) performance: Performance,
+    pub(crate) encrypted: bool,
+}
+
+/// Type and speed of a volume; kept and shown, not enforced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Performance {
+    pub(crate) kind: String,
+    pub(crate) iops: Option<u32>,
+    pub(crate) throughput: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reason {
+    pub(crate) code: String,
+    pub(crate) message: String,
+}
+
+impl Reason {
+    pub(crate) fn new(code: &str, message: impl std::fmt::Display) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: format!("{code}: {message}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    pub(crate) id: String,
+    pub(crate) owner: String,
+    pub(crate) description: String,
+    pub(crate) volume: String,
+    pub(crate) size_gib: u32,
+    pub(crate) encrypted: bool,
+    pub(crate) state: SnapshotState,
+    pub(crate) started: Timestamp,
+    pub(crate) completed: Option<Timestamp>,
+    /// The raw disk: under the state folder, or the shared source disk.
+    pub(crate) disk: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SnapshotState {
+    Pending { percent: u8 },
+    Completed,
+    Error(String),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Volume {
+    pub(crate) id: String,
+    pub(crate) size_gib: u32,
+    pub(crate) snapshot: String,
+    pub(crate) zone: String,
+    pub(crate) performance: Performance,
+    pub(crate) encrypted: bool,
+    pub(crate) created: Timestamp,
+    pub(crate) attachment: Option<Attachment>,
+    pub(crate) disk: PathBuf,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Attachment {
+    pub(crate) instance: String,
+    pub(crate) device: String,
+    pub(crate) at: Timestamp,
+    pub(crate) delete_on_termination: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Instance {
+    pub(crate) id: String,
+    pub(crate) reservation: String,
+    pub(crate) launch_index: u32,
+    pub(crate) image: String,
+    pub(crate) arm: bool,
+    pub(crate) kind: String,
+    pub(crate) key_name: Option<String>,
+    /// The key's line, which machines still get after the key pair is deleted.
+    pub(crate) public_key: Option<String>,
+    pub(crate) groups: Vec<String>,
+    pub(crate) subnet: String,
+    pub(crate) zone: String,
+    pub(crate) private_address: Ipv4Addr,
+    /// Where the machine answers, held for its life.
+    pub(crate) public_address: Ipv4Addr,
+    /// Whether clients are told that address.
+    pub(crate) show_public: bool,
+    /// Where SSH answers, when that is not port 22.
+    pub(crate) ssh_port: Option<u16>,
+    pub(crate) interface: String,
+    pub(crate) interface_delete: bool,
+    pub(crate) interface_description: String,
+    pub(crate) attachment_id: String,
+    pub(crate) root_device: String,
+    pub(crate) root_volume: String,
+    pub(crate) user_data: Option<Vec<u8>>,
+    pub(crate) client_token: Option<String>,
+    /// What the launch asked for, as a digest; compared when its token returns.
+    pub(crate) request_digest: String,
+    pub(crate) metadata: MetadataOptions,
+    pub(crate) on_shutdown: OnShutdown,
+    pub(crate) protect_termination: bool,
+    pub(crate) protect_stop: bool,
+    pub(crate) ebs_optimized: bool,
+    pub(crate) monitoring: bool,
+    pub(crate) state: InstanceState,
+    pub(crate) reason: Option<Reason>,
+    /// `User initiated (2026-11-22 10:00:00 GMT)`
+    pub(crate) transition: String,
+    pub(crate) launched: Timestamp,
+    pub(crate) ended: Option<Timestamp>,
+    /// Whether its SSH server has answered since it last started.
+    #[serde(skip)]
+    pub(crate) reachable: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MetadataOptions {
+    pub(crate) enabled: bool,
+    pub(crate) tokens_required: bool,
+    pub(crate) hop_limit: u8,
+    pub(crate) show_tags: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnShutdown {
+    Stop,
+    Terminate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum InstanceState {
+    Pending,
+    Running,
+    ShuttingDown,
+    Terminated,
+    Stopping,
+    Stopped,
+}
+
+impl InstanceState {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Pending => 0,
+            Self::Running => 16,
+            Self::ShuttingDown => 32,
+            Self::Terminated => 48,
+            Self::Stopping => 64,
+            Self::Stopped => 80,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::ShuttingDown => "shutting-down",
+            Self::Terminated => "terminated",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl ImageState {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Available => "available",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+impl SnapshotState {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Pending { .. } => "pending",
+            Self::Completed => "completed",
+            Self::Error(_) => "error",
+        }
+    }
+}
+
+impl KeyKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rsa => "rsa",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+}
+
+impl Performance {
+    /// What gp3 has when nothing else is said.
+    pub(crate) fn gp3() -> Self {
+        Self {
+            kind: "gp3".to_owned(),
+            iops: Some(3000),
+            throughput: Some(125),
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn region(&mut self, name: &str) -> &mut RegionState {
+        self.regions.entry(name.to_owned()).or_default()
+    }
+
+    /// Whether a living instance of any region holds an address.
+    pub(crate) fn address_taken(&self, address: Ipv4Addr) -> bool {
+        self.regions
+            .values()
+            .flat_map(|region| region.instances.values())
+            .filter(|instance| instance.state != InstanceState::Terminated)
+            .any(|instance| {
+                instance.private_address == address || instance.public_address == address
+            })
+    }
+
+    pub(crate) fn instance(&mut self, region: &str, id: &str) -> Option<&mut Instance> {
+        self.regions.get_mut(region)?.instances.get_mut(id)
+    }
+}
+
+impl RegionState {
+    /// The tags of a resource.
+    pub(crate) fn tags_of<'a>(
+        &'a self,
+        id: &str,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> + Clone + use<'a> {
+        self.tags
+            .get(id)
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// Whether a taggable resource is there now.
+    pub(crate) fn exists(&self, region: super::regions::Region, id: &str) -> Option<Resource> {
+        let resource = Resource::of(id)?;
+        let there = match resource {
+            Resource::Image => self.images.contains_key(id),
+            Resource::Instance => self.instances.contains_key(id),
+            Resource::KeyPair => self.keys.contains_key(id),
+            Resource::NetworkInterface => self.instances.values().any(|instance| {
+                instance.interface == id && instance.state != InstanceState::Terminated
+            }),
+            Resource::SecurityGroup => self.groups.contains_key(id),
+            Resource::SecurityGroupRule => self
+                .groups
+                .values()
+                .any(|group| group.ingress.iter().any(|rule| rule.id == id)),
+            Resource::Snapshot => self.snapshots.contains_key(id),
+            Resource::Subnet => super::network::subnets(region)
+                .iter()
+                .any(|subnet| subnet.id == id),
+            Resource::Volume => self.volumes.contains_key(id),
+            Resource::Vpc => super::network::vpc_id(region) == id,
+            Resource::Reservation => false,
+        };
+        there.then_some(resource)
+    }
+
+    pub(crate) fn key_named(&self, name: &str) -> Option<&KeyPair> {
+        self.keys.values().find(|key| key.name == name)
+    }
+
+    pub(crate) fn group_named(&self, name: &str) -> Option<&SecurityGroup> {
+        self.groups.values().find(|group| group.name == name)
+    }
+}
