@@ -272,6 +272,7 @@ impl Diagnostics {
     /// file is told once.
     pub fn extend(&mut self, other: Self) {
         self.problems.extend(other.problems);
+        self.sort();
     }
 
     /// `Ok` when nothing is wrong.

@@ -171,7 +171,7 @@ impl Files {
             match &step.action {
                 Action::Shell(shell) => match &shell.script {
                     Script::File(path) | Script::Rendered { path, .. } => {
-                        self.add(path, Used::File)
+                        self.add(path, Used::File);
                     }
                     Script::Inline(_) => {}
                 },

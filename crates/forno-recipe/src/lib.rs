@@ -15,6 +15,7 @@ mod node;
 mod order;
 mod project;
 mod recipe;
+mod reference;
 mod schema;
 mod shape;
 mod suggest;
@@ -38,6 +39,7 @@ pub use recipe::{
     Action, Ansible, Builder, Check, Download, MASK, Prove, Recipe, Script, Shell, Source,
     SourcePath, Step, Test, TestKind, Upload, UploadSource, UserData, Var, VarOrigin, VarValue,
 };
+pub use reference::reference;
 pub use schema::{project_schema, schema};
 pub use text::{BakeFacts, Late, LateError, Lines, Text, Value};
 pub use units::{Mode, Period, Size, UnitError};

@@ -110,7 +110,7 @@ impl Project {
         let mut settings = ProjectFile::default();
         if path.is_file() {
             let node = project.parse(&path)?;
-            let mut walk = Walk::new(None);
+            let mut walk = Walk::new(None).of("`forno.toml`");
             let json = walk.value(&node, &shape::PROJECT, Templating::Never, "");
             diagnostics.extend(walk.diagnostics);
             if let Some(read) = json.and_then(|json| serde_json::from_value(json).ok()) {
@@ -191,7 +191,7 @@ impl Project {
             .chain(&self.defaults);
         self.declared = trees
             .filter_map(|node| node.get("vars"))
-            .flat_map(|vars| vars.entries())
+            .flat_map(Node::entries)
             .map(|entry| entry.key.clone())
             .collect();
         self.recipes = entries.into_iter().map(|(entry, _)| entry).collect();

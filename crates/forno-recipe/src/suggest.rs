@@ -9,7 +9,8 @@ pub(crate) fn closest<'a>(
         .into_iter()
         .map(|candidate| (score(name, candidate), candidate))
         .filter(|(score, _)| *score > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1)))
+        // Of equals the first: lists begin with what is used most.
+        .reduce(|best, next| if next.0 > best.0 { next } else { best })
         .map(|(_, candidate)| candidate)
 }
 

@@ -95,7 +95,6 @@ impl VarFiles {
 /// A variable on its way to a value.
 struct Pending<'a> {
     entry: &'a Entry,
-    spec: VarSpec,
     state: State,
 }
 
@@ -133,7 +132,7 @@ pub(crate) fn resolve(
         };
         context.declare(&entry.key, spec.secret);
         let state = first_state(entry, &spec, inputs, files, diagnostics);
-        pending.insert(entry.key.clone(), Pending { entry, spec, state });
+        pending.insert(entry.key.clone(), Pending { entry, state });
     }
     let names: Vec<String> = pending.keys().cloned().collect();
     for name in &names {

@@ -17,6 +17,8 @@ use crate::units::{Mode, Period, Size};
 
 /// A walk over one tree.
 pub(crate) struct Walk<'a> {
+    /// What the file is, for messages about its outermost keys.
+    what: &'static str,
     /// `None`: nothing is filled in, what depends on it is left unchecked.
     context: Option<&'a Context>,
     pub(crate) diagnostics: Diagnostics,
@@ -27,10 +29,17 @@ pub(crate) struct Walk<'a> {
 impl<'a> Walk<'a> {
     pub(crate) fn new(context: Option<&'a Context>) -> Self {
         Self {
+            what: "a recipe",
             context,
             diagnostics: Diagnostics::default(),
             incomplete: HashSet::new(),
         }
+    }
+
+    /// For another file than a recipe.
+    pub(crate) fn of(mut self, what: &'static str) -> Self {
+        self.what = what;
+        self
     }
 
     /// Whether something in this table was wrong, so that complaints about
@@ -130,12 +139,12 @@ impl<'a> Walk<'a> {
                 },
                 (_, own) => own,
             };
-            match self.value(&entry.value, &key.shape, below, &join(path, &entry.key)) {
-                Some(value) => drop(map.insert(entry.key.clone(), value)),
-                None => {
-                    self.mark_incomplete(node);
-                    usable &= !key.required;
-                }
+            let path = join(path, &entry.key);
+            if let Some(value) = self.value(&entry.value, &key.shape, below, &path) {
+                map.insert(entry.key.clone(), value);
+            } else {
+                self.mark_incomplete(node);
+                usable &= !key.required;
             }
         }
         for key in keys.iter().filter(|key| key.required) {
@@ -214,7 +223,7 @@ impl<'a> Walk<'a> {
         path: &str,
     ) {
         let place = if path.is_empty() {
-            "a recipe".to_owned()
+            self.what.to_owned()
         } else {
             format!("`{path}`")
         };

@@ -193,7 +193,7 @@ fn check_disk(checks: &mut Checks<'_>, disk: &Disk) {
             ),
             Some(gib) if !(least..=most).contains(&gib) => checks.bad_at(
                 place("size"),
-                format!("a {kind} volume cannot have {wanted}"),
+                format!("{kind} volumes cannot have {wanted}"),
                 format!("between {least}GiB and {most}GiB"),
             ),
             Some(_) => {}
@@ -202,7 +202,7 @@ fn check_disk(checks: &mut Checks<'_>, disk: &Disk) {
     match (disk.iops, limits.iops) {
         (Some(_), None) => checks.bad_at(
             place("iops"),
-            format!("a {kind} volume takes no `iops`"),
+            format!("{kind} volumes take no `iops`"),
             "only gp3, io1 and io2 do",
         ),
         (Some(iops), Some((least, most, per_gib))) => {
@@ -211,7 +211,7 @@ fn check_disk(checks: &mut Checks<'_>, disk: &Disk) {
             if !(least..=most).contains(&iops) {
                 checks.bad_at(
                     place("iops"),
-                    format!("a {kind} volume cannot have {iops} iops"),
+                    format!("{kind} volumes cannot have {iops} iops"),
                     format!("between {least} and {most}"),
                 );
             } else if by_size.is_some_and(|most| u64::from(iops) > most) {
@@ -226,7 +226,7 @@ fn check_disk(checks: &mut Checks<'_>, disk: &Disk) {
         (None, Some(_)) if matches!(disk.r#type, VolumeType::Io1 | VolumeType::Io2) => {
             checks.bad_at(
                 place("type"),
-                format!("a {kind} volume needs `iops`"),
+                format!("{kind} volumes need `iops`"),
                 "`iops` is missing",
             );
         }
@@ -235,7 +235,7 @@ fn check_disk(checks: &mut Checks<'_>, disk: &Disk) {
     match (disk.throughput, limits.throughput) {
         (Some(_), None) => checks.bad_at(
             place("throughput"),
-            format!("a {kind} volume takes no `throughput`"),
+            format!("{kind} volumes take no `throughput`"),
             "only gp3 does",
         ),
         (Some(throughput), Some((least, most))) => {
@@ -243,7 +243,7 @@ fn check_disk(checks: &mut Checks<'_>, disk: &Disk) {
             if !(least..=most).contains(&throughput) {
                 checks.bad_at(
                     place("throughput"),
-                    format!("a {kind} volume cannot have {throughput} MiB/s"),
+                    format!("{kind} volumes cannot have {throughput} MiB/s"),
                     format!("between {least} and {most}"),
                 );
             } else if throughput > iops / 4 {

@@ -322,12 +322,11 @@ fn check_search(checks: &mut Checks<'_>, source: SourceTable) -> Option<Source> 
         );
         return None;
     }
-    for (owner, node) in source.owners.iter().zip(
-        table
-            .get("owners")
-            .map(|node| node.items())
-            .unwrap_or_default(),
-    ) {
+    for (owner, node) in source
+        .owners
+        .iter()
+        .zip(table.get("owners").map(Node::items).unwrap_or_default())
+    {
         let account = owner.len() == 12 && owner.bytes().all(|b| b.is_ascii_digit());
         if !account
             && !["self", "amazon", "aws-marketplace", "aws-backup-vault"].contains(&owner.as_str())

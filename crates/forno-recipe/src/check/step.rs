@@ -9,7 +9,6 @@ use crate::recipe::{
     Action, Ansible, Download, Script, Shell, SourcePath, Step, Upload, UploadSource,
 };
 use crate::text::{Text, Words};
-use crate::walk::at_table;
 
 pub(super) fn check(checks: &mut Checks<'_>, entries: Vec<Option<StepEntry>>) -> Vec<Step> {
     let nodes = checks.root.get("step").map(Node::items).unwrap_or_default();
@@ -329,10 +328,13 @@ fn check_ansible(checks: &mut Checks<'_>, node: &Node, entry: AnsibleEntry) -> O
 }
 
 fn two(checks: &mut Checks<'_>, node: &Node, first: &str, second: &str) {
-    let problem = Problem::new(format!("either `{first}` or `{second}`, not both"));
-    let problem = at_table(problem, node)
-        .at(node.key_place(second))
-        .label("a second one")
-        .related(node.key_place(first), "the first one");
-    checks.bad(problem);
+    let mut places = [node.key_place(first), node.key_place(second)];
+    places.sort_by_key(|place| place.range.start);
+    let [one, other] = places;
+    checks.bad(
+        Problem::new(format!("either `{first}` or `{second}`, not both"))
+            .at(other)
+            .label("a second one")
+            .related(one, "the first one"),
+    );
 }

@@ -64,10 +64,6 @@ pub(crate) struct TestEntry {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a few of them exist, for a moment"
-)]
 pub(crate) enum TestKindEntry {
     Run(RunEntry),
     Assertion(Assertion),

@@ -131,6 +131,7 @@ pub(crate) enum VarType {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "refused, whatever it says")]
 pub(crate) struct PublishTable {
     /// Not available yet: regions to which the image is copied.
     #[serde(default)]

@@ -21,10 +21,6 @@ use crate::text::Late;
 pub(crate) struct RecipeFile {
     /// The version of this format. `1` is the only one; may be left out.
     #[schemars(range(min = 1, max = 1))]
-    #[expect(
-        dead_code,
-        reason = "checked by its range; kept for the day there is a second"
-    )]
     pub(crate) schema: Option<u32>,
     /// What is made: its name, and what it starts from when that is another recipe.
     #[schemars(required)]
@@ -34,7 +30,6 @@ pub(crate) struct RecipeFile {
     pub(crate) source: Option<SourceTable>,
     /// Values that may differ from bake to bake, used as `{{ vars.NAME }}`.
     #[schemars(extend("x-forno-template" = "elsewhere"))]
-    #[expect(dead_code, reason = "resolved before the other tables are read")]
     pub(crate) vars: BTreeMap<String, VarEntry>,
     /// The machine on which the image is made.
     pub(crate) builder: BuilderTable,
@@ -51,7 +46,6 @@ pub(crate) struct RecipeFile {
     pub(crate) test: Vec<Option<TestEntry>>,
     /// Where the image goes. Known but not available yet: an image stays
     /// private in the region in which it was made, and carries its tags.
-    #[expect(dead_code, reason = "refused, whatever it says")]
     pub(crate) publish: Option<PublishTable>,
 }
 
@@ -63,10 +57,6 @@ pub(crate) struct RecipeFile {
 pub(crate) struct ProjectFile {
     /// The version of this format. `1` is the only one; may be left out.
     #[schemars(range(min = 1, max = 1))]
-    #[expect(
-        dead_code,
-        reason = "checked by its range; kept for the day there is a second"
-    )]
     pub(crate) schema: Option<u32>,
     /// Folders that hold recipes, relative to this file. Every `*.toml` file
     /// directly inside one is a recipe.
@@ -78,16 +68,13 @@ pub(crate) struct ProjectFile {
     pub(crate) region: Option<String>,
     /// Variables of all recipes. A recipe may declare one again to replace it.
     #[schemars(extend("x-forno-template" = "elsewhere"))]
-    #[expect(dead_code, reason = "merged into each recipe before it is read")]
     pub(crate) vars: BTreeMap<String, VarEntry>,
     /// Settings of all recipes' builders. A recipe overrides key by key, also
     /// inside `disk`, `timeouts`, `imds` and `tags`.
     #[schemars(extend("x-forno-template" = "never"))]
-    #[expect(dead_code, reason = "merged into each recipe before it is read")]
     pub(crate) builder: BuilderTable,
     /// Tags of all images, as in `image.tags`. A recipe overrides tag by tag.
     #[schemars(extend("x-forno-template" = "never"))]
-    #[expect(dead_code, reason = "merged into each recipe before it is read")]
     pub(crate) tags: BTreeMap<String, Late>,
 }
 

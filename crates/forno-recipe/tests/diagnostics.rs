@@ -1,0 +1,409 @@
+//! What a person sees when a recipe is wrong.
+
+#[expect(dead_code, reason = "each test file uses its part")]
+mod common;
+
+use common::{Fixture, HEAD, environment, inputs};
+use forno_recipe::{Inputs, MASK};
+use insta::assert_snapshot;
+
+#[test]
+fn unknown_key() {
+    let fixture = Fixture::below_head(
+        r#"
+[[step]]
+name  = "packages"
+shell = { scirpt = "base.sh", sudo = true }
+"#,
+    );
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn unknown_table_and_other_spelling() {
+    let fixture = Fixture::below_head("[builder]\ninstance-types = [\"t3.small\"]\n[zebra]\n");
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn wrong_types() {
+    let fixture = Fixture::below_head(
+        r#"
+[builder]
+instance_types = "t3.small"
+disk           = { size = 16, encrypted = "yes" }
+imds           = { hop_limit = 99 }
+
+[[step]]
+file     = { content = "x", to = "/x", mode = 644 }
+attempts = 0
+
+[[step]]
+timeout = 90
+reboot  = {}
+"#,
+    );
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn single_brackets() {
+    assert_snapshot!(Fixture::below_head("[step]\nreboot = {}\n").complaint());
+}
+
+#[test]
+fn broken_syntax_is_told_in_full_and_alone() {
+    let fixture = Fixture::with("[image\nname = \"worker\"\nfrom = = 3\n[builder]\nx = \n");
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn missing_script() {
+    let fixture = Fixture::below_head("[[step]]\nshell = { script = \"../provision/bse.sh\" }\n")
+        .file("provision/base.sh", "");
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn missing_playbook_and_folders() {
+    let fixture = Fixture::below_head(
+        r#"
+[[step]]
+ansible = { playbook = "../provision/site.yml", roles_path = ["../roles"], requirements = "../provision" }
+"#,
+    )
+    .file("provision/x", "");
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn undefined_variable() {
+    let fixture = Fixture::below_head(
+        r#"
+[vars]
+java = "17"
+
+[[step]]
+shell.run = '''
+apt-get update
+apt-get install -y openjdk-{{ vars.jaav }}-jdk
+'''
+
+[[step]]
+shell.run = "echo {{ java }} {{ bake.id }}"
+"#,
+    );
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn undefined_variable_in_a_script_that_is_a_template() {
+    let fixture = Fixture::below_head("[[step]]\nshell = { script = \"a.sh\", template = true }\n")
+        .file("images/a.sh", "#!/bin/sh\necho one\necho {{ vars.two }}\n");
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn broken_template() {
+    let fixture =
+        Fixture::below_head("[[step]]\nshell.run = \"docker ps --format '{{.Names}}'\"\n");
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn circular_from() {
+    let fixture = Fixture::new()
+        .file("images/a.toml", "[image]\nname = \"aaa\"\nfrom = \"bbb\"\n")
+        .file("images/b.toml", "[image]\nname = \"bbb\"\nfrom = \"ccc\"\n")
+        .file("images/c.toml", "[image]\nname = \"ccc\"\nfrom = \"bbb\"\n");
+    assert_snapshot!(fixture.complaint_of("aaa", &Inputs::default()));
+}
+
+#[test]
+fn from_names_no_recipe() {
+    let fixture = Fixture::with("[image]\nname = \"worker\"\nfrom = \"bsae\"\n")
+        .file("images/base.toml", &HEAD.replace("worker", "base"));
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn names_that_aws_refuses() {
+    let fixture = Fixture::with(
+        r#"
+[image]
+name     = "a worker"
+ami_name = "worker: {{ bake.timestamp }}"
+tags     = { "aws:owner" = "us" }
+[source]
+ami = "ami-123"
+"#,
+    );
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn an_ami_name_that_is_too_long_once_it_is_filled_in() {
+    let long = "x".repeat(120);
+    let recipe = HEAD.replace(
+        "[source]",
+        &format!("ami_name = \"{long}-{{{{ bake.timestamp }}}}\"\n[source]"),
+    );
+    assert_snapshot!(Fixture::with(&recipe).complaint());
+}
+
+#[test]
+fn disks() {
+    let fixture = Fixture::below_head(
+        "[builder]\ndisk = { size = \"1GiB\", iops = 16000, throughput = 1500 }\n",
+    );
+    assert_snapshot!("ratio", fixture.complaint());
+    let fixture = Fixture::below_head("[builder]\ndisk = { size = \"16GB\", type = \"gp9\" }\n");
+    assert_snapshot!("units", fixture.complaint());
+    let fixture = Fixture::below_head(
+        "[builder]\ndisk = { size = \"2TiB\", type = \"standard\", throughput = 200 }\n",
+    );
+    assert_snapshot!("ranges", fixture.complaint());
+    let fixture = Fixture::below_head("[builder]\ndisk = { type = \"io2\", throughput = 200 }\n");
+    assert_snapshot!("io2", fixture.complaint());
+    let fixture = Fixture::below_head(
+        "[builder]\ndisk = { iops = 8000, throughput = 2000, size = \"16GiB\" }\n",
+    );
+    fixture.load().unwrap();
+}
+
+#[test]
+fn bad_times_and_modes() {
+    let fixture = Fixture::below_head(
+        r#"
+[[step]]
+timeout = "5 minutes"
+file    = { content = "x", to = "etc/x", mode = "u+x" }
+"#,
+    );
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn steps_do_one_thing() {
+    let fixture = Fixture::below_head(
+        r#"
+[[step]]
+name = "both"
+shell = { run = "true" }
+file  = { content = "x", to = "/x" }
+
+[[step]]
+name = "none"
+
+[[step]]
+ansibel = { playbook = "x.yml" }
+
+[[step]]
+shell = { run = "true", script = "x.sh" }
+
+[[step]]
+shell = { sudo = true }
+
+[[step]]
+file = { from = "x", content = "y", to = "/x" }
+"#,
+    );
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn checks_that_say_nothing_or_too_much() {
+    let fixture = Fixture::below_head(
+        r#"
+[[check]]
+service = "nginx"
+
+[[check]]
+file   = "/etc/x"
+exists = false
+mode   = "0644"
+
+[[check]]
+package = "nginx"
+mode    = "0644"
+
+[[check]]
+port    = 70000
+
+[[check]]
+file   = "etc/passwd"
+sha256 = "abc"
+
+[[test]]
+runn = "true"
+"#,
+    );
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn sources() {
+    let fixture = Fixture::with("[image]\nname = \"worker\"\n");
+    assert_snapshot!("none", fixture.complaint());
+    let fixture =
+        Fixture::with("[image]\nname = \"worker\"\nfrom = \"base\"\n[source]\nssm = \"/x\"\n");
+    assert_snapshot!("from_and_source", fixture.complaint());
+    let fixture =
+        Fixture::with("[image]\nname = \"worker\"\n[source]\nssm = \"/x\"\nname = \"debian-*\"\n");
+    assert_snapshot!("two", fixture.complaint());
+    let fixture = Fixture::with("[image]\nname = \"worker\"\n[source]\nname = \"debian-*\"\n");
+    assert_snapshot!("owners", fixture.complaint());
+}
+
+#[test]
+fn what_is_not_available_yet_says_so() {
+    let fixture = Fixture::below_head(
+        r#"
+[vars]
+key = { from = "ssm:/prod/key" }
+[builder]
+connect = "ssh-over-ssm"
+[publish]
+regions = ["sa-east-1"]
+"#,
+    );
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn variables_without_a_value() {
+    let fixture = Fixture::below_head(
+        r#"
+[vars]
+one   = { description = "required" }
+two   = { from = "env:TWO" }
+three = { from = "file:three.txt", secret = true }
+four  = "{{ vars.five }}"
+five  = "{{ vars.four }}"
+six   = { default = 3 }
+seven = { default = "x", type = "bool" }
+"#,
+    );
+    assert_snapshot!(fixture.complaint_of("worker", &inputs(&[("six", "many"), ("sixx", "1")])));
+}
+
+#[test]
+fn a_secret_where_others_could_read_it() {
+    let fixture = Fixture::below_head(
+        r#"
+[vars]
+token = { from = "env:TOKEN", secret = true }
+[builder]
+tags = { t = "{{ vars.token }}" }
+[prove]
+user_data = "token={{ vars.token | upper }}"
+[[check]]
+service = "{{ vars.token }}"
+active = true
+"#,
+    );
+    let complaint = fixture.complaint_of("worker", &environment(&[("TOKEN", "hunter2-hunter2")]));
+    assert!(!complaint.to_lowercase().contains("hunter2"), "{complaint}");
+    assert_snapshot!(complaint);
+}
+
+#[test]
+fn a_secret_in_the_recipe_is_refused_and_not_shown() {
+    let fixture = Fixture::below_head(
+        "[vars]\ntoken = { default = \"hunter2-hunter2\", secret = true } # mine\nnext = 3\nmore = { zzz = 1 }\n",
+    );
+    let complaint = fixture.complaint();
+    assert!(!complaint.contains("hunter2"), "{complaint}");
+    assert!(complaint.contains(MASK), "{complaint}");
+    assert_snapshot!(complaint);
+}
+
+#[test]
+fn a_var_file_is_shown_without_its_values() {
+    let fixture =
+        Fixture::below_head("[vars]\ntoken = { secret = true, from = \"env:X\" }\ncount = 1\n")
+            .file(
+                "secret.toml",
+                "count = \"héllo\"\ntoken = \"hunter2-hunter2\"\ntokne = \"hunter2-hunter2\"\n",
+            );
+    let given = Inputs {
+        var_files: vec![fixture.path("secret.toml")],
+        ..Inputs::default()
+    };
+    let complaint = fixture.complaint_of("worker", &given);
+    assert!(!complaint.contains("hunter2"), "{complaint}");
+    assert_snapshot!(complaint);
+
+    fixture.write("secret.toml", "token = \"hunter2-hunter2\nx = 1\n");
+    let complaint = fixture.complaint_of("worker", &given);
+    assert!(!complaint.contains("hunter2"), "{complaint}");
+    assert_snapshot!("syntax", complaint);
+}
+
+#[test]
+fn forno_toml_is_checked_too() {
+    let fixture = Fixture::below_head("").file(
+        "forno.toml",
+        "images = [\"imags\"]\nregin = \"eu-west-1\"\n[builder]\ndisk = { size = \"lots\" }\n",
+    );
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn a_problem_in_a_default_points_to_forno_toml() {
+    let fixture = Fixture::below_head("[builder]\ndisk = { size = \"8GiB\" }\n").file(
+        "forno.toml",
+        "images = [\"images\"]\n[builder]\ndisk = { iops = 9000 }\n",
+    );
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn no_such_recipe() {
+    let fixture = Fixture::below_head("").file("forno.toml", "");
+    assert_snapshot!(fixture.complaint_of("wroker", &Inputs::default()));
+    assert_snapshot!(
+        "empty",
+        Fixture::new().complaint_of("base", &Inputs::default())
+    );
+}
+
+#[test]
+fn two_recipes_of_one_name() {
+    let fixture = Fixture::below_head("").file("images/other.toml", HEAD);
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn everything_is_told_at_once_in_the_order_of_lines() {
+    let fixture = Fixture::with(
+        r#"
+[image]
+name = "w"
+colour = "brown"
+[source]
+ami = "debian"
+[vars]
+"a b" = 1
+[builder]
+disk = { size = "0GiB" }
+[[step]]
+shell = { script = "none.sh" }
+[[step]]
+shell = { run = "{{ vars.x }}" }
+[[check]]
+port = 0
+"#,
+    );
+    let error = fixture.load().unwrap_err();
+    let lines: Vec<usize> = error
+        .problems()
+        .iter()
+        .map(|problem| problem.line_column().unwrap().0)
+        .collect();
+    assert_eq!(lines, [3, 4, 6, 8, 10, 12, 14, 16], "{error}");
+    let json = serde_json::to_value(error.problems()).unwrap();
+    assert_eq!(json[1]["file"], "images/worker.toml");
+    assert_eq!(json[1]["line"], 4);
+    assert_eq!(json[1]["column"], 1);
+}
