@@ -125,10 +125,36 @@ async fn finish(child: &mut Child, carry: impl Future<Output = ()>) -> std::io::
     status
 }
 
+/// What a command of root's does before it begins: from then on it sees this
+/// computer read-only, but for the stub's own folder and a `/tmp` of the stub's.
+/// Scripts for machines (the seal of a bake above all) delete keys, logs and
+/// temporary files with good reason, and must not find those of the host.
+const CONFINE: &str = r#"
+own=$(dirname "$FORNO_STUB_ORDER")
+mkdir -p "$own/tmp" && chmod 1777 "$own/tmp" &&
+mount --bind "$own" /mnt &&
+mount --bind "$own/tmp" /tmp &&
+mkdir -p "$own" &&
+mount --move /mnt "$own" &&
+mount -o remount,bind,ro / || {
+    echo "forno stub: this computer cannot be kept from the command, which is not run" >&2
+    exit 126
+}
+cd "$HOME" && exec sh -c "$1"
+"#;
+
 fn shell(scratch: &Scratch, env: &[(String, String)], command: &str) -> Command {
-    let mut shell = Command::new("sh");
+    let mut shell = if rustix::process::geteuid().is_root() {
+        let mut confined = Command::new("unshare");
+        confined.args(["--mount", "--propagation", "private"]);
+        confined.args(["sh", "-c", CONFINE, "sh", command]);
+        confined
+    } else {
+        let mut plain = Command::new("sh");
+        plain.args(["-c", command]);
+        plain
+    };
     shell
-        .args(["-c", command])
         .current_dir(&scratch.home)
         .env_clear()
         .env("HOME", &scratch.home)
