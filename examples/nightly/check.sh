@@ -27,9 +27,11 @@ install -m 755 /bin/true "$work/root/usr/bin/git"
 for unit in network-online sysinit basic shutdown timers; do
     printf '[Unit]\nDescription=%s\n' "$unit" > "$work/root/etc/systemd/system/$unit.target"
 done
+# A misspelt key is but a warning to systemd; here nothing may be said at all.
 systemd-analyze verify --root="$work/root" --man=no \
     "$work/root/etc/systemd/system/forno-nightly.service" \
-    "$work/root/etc/systemd/system/forno-nightly.timer"
+    "$work/root/etc/systemd/system/forno-nightly.timer" 2>&1 | tee "$work/verify" >&2
+[ ! -s "$work/verify" ]
 systemd-analyze calendar "$(sed -n 's/^OnCalendar=//p' systemd/forno-nightly.timer)" >/dev/null
 # 0 is safest; a service that talks to the network and runs programs cannot reach it.
 systemd-analyze security --offline=true --threshold=25 systemd/forno-nightly.service > "$work/security" || {
