@@ -1,8 +1,37 @@
-//! The bake: plan, effects, phases.
+//! The bake: a recipe goes in, a proven image comes out, and nothing else stays.
+//!
+//! [`Engine::plan`] says what would happen and changes nothing. [`Engine::bake`]
+//! does it: several recipes in the order in which they start from one another,
+//! each in the phases of [`phase`](crate::Plan), each effect written ahead in
+//! the ledger of its bake and undone by looking. What happens is told as events
+//! ([`Engine::subscribe`]) and recorded in the bake's folder ([`Bakes`]).
 
+mod bake;
+mod bakes;
+mod connection;
+mod engine;
+mod error;
 mod exit;
 mod folder;
+mod http;
 mod journal;
+mod manifest;
+mod names;
+mod plan;
+mod report;
+mod settings;
 
+pub use bakes::{BakeFolder, Bakes};
+pub use connection::Connection;
+pub use engine::{Engine, RunOptions};
+pub use error::{Error, ErrorKind};
 pub use exit::ExitCode;
-pub use folder::{BakeFolder, Bakes, write_whole};
+pub use forno_saga::{Ladder, Rung, UndoPolicy, Unreleased};
+pub use journal::{Masker, Subscription, TooShort};
+pub use manifest::{Manifest, PhaseTime};
+pub use plan::{
+    Candidate, Change, Network, Plan, PlannedSource, Preflight, PreflightOutcome, SourceImage,
+    Variable,
+};
+pub use report::{BakeReport, RunReport, RunResult};
+pub use settings::{Answer, Ask, Ingress, OnFailure, Question, Settings, Tools};

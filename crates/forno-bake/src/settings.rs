@@ -30,6 +30,8 @@ pub struct Settings {
     pub heartbeat: std::time::Duration,
     /// Programs run on this machine.
     pub tools: Tools,
+    /// Where what Ansible installs is kept between bakes.
+    pub cache: Option<PathBuf>,
 }
 
 impl Settings {
@@ -45,6 +47,7 @@ impl Settings {
             poll: std::time::Duration::from_secs(2),
             heartbeat: std::time::Duration::from_secs(5),
             tools: Tools::default(),
+            cache: None,
         }
     }
 

@@ -15,7 +15,7 @@ impl Deadline {
     pub fn after(limit: Duration) -> Self {
         let since = Instant::now();
         // A century stands for "never": `Instant` may not reach further.
-        let limit = limit.min(Duration::from_secs(100 * 365 * 24 * 3600));
+        let limit = limit.min(Duration::from_hours(100 * 365 * 24));
         Self {
             since,
             until: since + limit,

@@ -118,7 +118,10 @@ impl News {
 /// The transition table. `has_result` matters only for a reply that arrives
 /// after an undo began: it may add the ids once, and calls back to life what
 /// was believed never to have been.
-#[expect(clippy::match_same_arms, reason = "a table reads best with a line per case")]
+#[expect(
+    clippy::match_same_arms,
+    reason = "a table reads best with a line per case"
+)]
 fn next(from: Phase, news: News, has_result: bool) -> Option<Phase> {
     Some(match (from, news) {
         (Phase::Intended, News::Done) => Phase::Done,

@@ -12,7 +12,7 @@ const BACKLOG: usize = 4096;
 
 /// Hands every envelope to every subscription. Clones share the listeners.
 #[derive(Clone, Debug, Default)]
-pub struct Hub {
+pub(crate) struct Hub {
     listeners: Arc<Mutex<Vec<Listener>>>,
 }
 
@@ -44,6 +44,11 @@ impl Hub {
         Subscription { queue, backlog }
     }
 
+    /// Lets every subscription come to its end.
+    pub(crate) fn close(&self) {
+        self.listeners().clear();
+    }
+
     pub(crate) fn publish(&self, envelope: &Envelope) {
         self.listeners().retain(|listener| {
             if envelope.body.is_lossy() && listener.backlog.load(Ordering::Relaxed) >= BACKLOG {
@@ -55,7 +60,9 @@ impl Hub {
     }
 
     fn listeners(&self) -> std::sync::MutexGuard<'_, Vec<Listener>> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -26,7 +26,9 @@ const SUSPICIOUS: usize = 4;
 
 /// A secret that cannot be masked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the secret `{name}` has {length} characters; fewer than {SHORTEST} cannot be masked in output")]
+#[error(
+    "the secret `{name}` has {length} characters; fewer than {SHORTEST} cannot be masked in output"
+)]
 pub struct TooShort {
     pub name: String,
     pub length: usize,
@@ -132,7 +134,7 @@ impl Masker {
 
 /// The search within one stream of lines.
 #[derive(Debug, Default)]
-pub struct StreamMask {
+pub(crate) struct StreamMask {
     /// How far each form is matched.
     states: Vec<usize>,
     held: Vec<Held>,
@@ -281,7 +283,9 @@ fn add_forms(secret: &str, forms: &mut BTreeSet<Vec<u8>>) {
     // In double quotes, and without any.
     add(backslashed(secret, |c| r#"\"$`"#.contains(c)), forms);
     add(
-        backslashed(secret, |c| !c.is_alphanumeric() && !"-_./:=@%+,".contains(c)),
+        backslashed(secret, |c| {
+            !c.is_alphanumeric() && !"-_./:=@%+,".contains(c)
+        }),
         forms,
     );
 }
@@ -299,7 +303,11 @@ fn add_encoded(secret: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
             if shift == 0 {
                 add(inner, forms);
             }
-            let cut = if shifted.len().is_multiple_of(3) { 0 } else { 1 };
+            let cut = if shifted.len().is_multiple_of(3) {
+                0
+            } else {
+                1
+            };
             // Too little of it would be found everywhere.
             let inner = inner.get(..inner.len().saturating_sub(cut)).unwrap_or("");
             if inner.len() >= SHORTEST {

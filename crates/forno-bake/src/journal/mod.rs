@@ -4,6 +4,8 @@ mod hub;
 mod mask;
 mod record;
 
-pub use hub::{Hub, Subscription};
-pub use mask::{Masker, StreamMask, TooShort};
-pub use record::Journal;
+pub(crate) use hub::Hub;
+pub use hub::Subscription;
+pub(crate) use mask::StreamMask;
+pub use mask::{Masker, TooShort};
+pub(crate) use record::{Journal, millis};

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use forno_events::{
     BakeId, Emitter, Envelope, Event, SCHEMA_VERSION, Severity, Sink, StepId, Stream,
@@ -20,7 +20,7 @@ use crate::folder;
 
 /// Cheap to clone; all clones write to the same files.
 #[derive(Clone)]
-pub struct Journal(Arc<Inner>);
+pub(crate) struct Journal(Arc<Inner>);
 
 struct Inner {
     bake: BakeId,
@@ -35,7 +35,10 @@ struct State {
     next_index: u64,
     events: Option<File>,
     logs: HashMap<StepId, File>,
-    streams: HashMap<(StepId, Stream), StreamMask>,
+    /// Begun and not finished, in that order.
+    open: Vec<(StepId, u32, Instant)>,
+    /// Few at a time.
+    streams: Vec<(StepId, Stream, StreamMask)>,
 }
 
 impl std::fmt::Debug for Journal {
@@ -63,13 +66,26 @@ impl Journal {
                 next_index: 0,
                 events: Some(events),
                 logs: HashMap::new(),
-                streams: HashMap::new(),
+                open: Vec::new(),
+                streams: Vec::new(),
             }),
         })))
     }
 
     pub fn emitter(&self) -> Emitter {
         Emitter::new(self.clone())
+    }
+
+    /// The steps that have begun and not ended, with their attempt and how long
+    /// they have taken, the youngest first.
+    pub(crate) fn open_steps(&self) -> Vec<(StepId, u32, Duration)> {
+        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state
+            .open
+            .iter()
+            .rev()
+            .map(|(step, attempt, since)| (step.clone(), *attempt, since.elapsed()))
+            .collect()
     }
 
     /// A text without secrets, for what does not pass through events.
@@ -84,17 +100,17 @@ impl Sink for Journal {
         let mut state = inner.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Output { step, stream, line } => {
-                let lines = state
-                    .streams
-                    .entry((step.clone(), stream))
-                    .or_default()
-                    .push(&inner.masker, &line);
+                let lines = state.stream(&step, stream).push(&inner.masker, &line);
                 state.output(inner, &step, stream, lines);
             }
             event => {
                 // What a finished step still holds belongs before its end.
                 match &event {
-                    Event::StepFinished { step, .. } => state.flush(inner, Some(step)),
+                    Event::StepStarted { step, attempt } => state.begin(step, *attempt),
+                    Event::StepFinished { step, .. } => {
+                        state.open.retain(|(open, ..)| open != step);
+                        state.flush(inner, Some(step));
+                    }
                     Event::BakeFinished { .. } => state.flush(inner, None),
                     _ => {}
                 }
@@ -110,23 +126,35 @@ impl Sink for Journal {
 }
 
 impl State {
-    fn flush(&mut self, inner: &Inner, only: Option<&StepId>) {
-        let mut keys: Vec<_> = self
-            .streams
-            .keys()
-            .filter(|(step, _)| only.is_none_or(|only| only == step))
-            .cloned()
-            .collect();
-        keys.sort_by(|a, b| a.0.cmp(&b.0));
-        for key in keys {
-            let lines = self
-                .streams
-                .remove(&key)
-                .map(|mut stream| stream.finish())
-                .unwrap_or_default();
-            self.output(inner, &key.0, key.1, lines);
-            self.logs.remove(&key.0);
+    fn begin(&mut self, step: &StepId, attempt: u32) {
+        match self.open.iter_mut().find(|(open, ..)| open == step) {
+            Some(open) => open.1 = attempt,
+            None => self.open.push((step.clone(), attempt, Instant::now())),
         }
+    }
+
+    fn flush(&mut self, inner: &Inner, only: Option<&StepId>) {
+        let ended: Vec<_> = self
+            .streams
+            .extract_if(.., |(step, ..)| only.is_none_or(|only| only == step))
+            .collect();
+        for (step, stream, mut rest) in ended {
+            self.output(inner, &step, stream, rest.finish());
+            self.logs.remove(&step);
+        }
+    }
+
+    fn stream(&mut self, step: &StepId, stream: Stream) -> &mut StreamMask {
+        let known = self
+            .streams
+            .iter()
+            .position(|(of, kind, _)| of == step && *kind == stream);
+        let at = known.unwrap_or_else(|| {
+            self.streams
+                .push((step.clone(), stream, StreamMask::default()));
+            self.streams.len() - 1
+        });
+        &mut self.streams[at].2
     }
 
     fn output(&mut self, inner: &Inner, step: &StepId, stream: Stream, lines: Vec<String>) {
@@ -214,7 +242,7 @@ impl State {
     }
 }
 
-pub(crate) fn millis(duration: std::time::Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -238,9 +266,9 @@ fn masked(event: Event, masker: &Masker) -> Event {
 fn mask_texts(value: &mut Value, masker: &Masker) -> bool {
     match value {
         Value::String(text) => {
-            let masked = masker.mask(text);
-            let changed = masked != *text;
-            *text = masked;
+            let safe = masker.mask(text);
+            let changed = safe != *text;
+            *text = safe;
             changed
         }
         Value::Array(items) => items

@@ -1,0 +1,28 @@
+//! Phase 3: the builder.
+
+use forno_aws::SecurityGroupId;
+
+use super::context::Context;
+use super::key_pair::Key;
+use super::machine::{Running, Wanted, launch};
+use crate::Error;
+use crate::plan::ids;
+
+pub(super) const ROLE: &str = "builder";
+
+pub(super) async fn start(
+    ctx: &Context,
+    key: &Key,
+    groups: &[SecurityGroupId],
+) -> Result<Running, Error> {
+    let step = ids::builder();
+    let wanted = Wanted {
+        role: ROLE,
+        image: &ctx.prepared.source,
+        places: &ctx.prepared.places,
+        groups,
+        key_name: &key.name,
+        user_data: None,
+    };
+    ctx.step(&step, launch(ctx, &step, &wanted)).await
+}

@@ -1,0 +1,110 @@
+//! Phase 8: the stopped builder becomes an image.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use forno_aws::{Image, ImageId, InstanceId, Kind, NewImage, Outcome, WaitError};
+use forno_events::{Event, Unit};
+use forno_saga::EffectId;
+
+use super::context::{Context, of_wait};
+use super::effects::{IMAGE, Made, NamedIntent};
+use crate::error::{ErrorKind, of_effect};
+use crate::plan::ids;
+use crate::{Error, names};
+
+/// Stopped first: a running machine's disk is never quite still.
+pub(super) async fn stop(ctx: &Context, id: &InstanceId) -> Result<(), Error> {
+    let step = ids::stop();
+    let limit = ctx.prepared.recipe.builder.timeouts.stop.get();
+    let failed = |text| ErrorKind::Capture(format!("the builder does not stop: {text}"));
+    ctx.step(&step, async {
+        // Stopping what stops already is no error, so a lost answer is no news
+        // either: the state tells.
+        let asked = tokio::select! {
+            asked = ctx.gateway.stop_instance(id) => asked,
+            () = ctx.cancel.cancelled() => return Err(Error::cancelled("cancelled")),
+        };
+        match asked {
+            Err(error) if error.outcome() == Outcome::DidNotHappen => {
+                return Err(Error::new(failed(error.to_string())));
+            }
+            _ => {}
+        }
+        ctx.gateway
+            .await_stopped(id, ctx.wait(&step, "the builder to stop", limit))
+            .await
+            .map(|_| ())
+            .map_err(|error| of_wait(error, failed))
+    })
+    .await
+}
+
+/// The image, available; with the name of its effect.
+pub(super) async fn capture(ctx: &Context, id: &InstanceId) -> Result<(EffectId, Image), Error> {
+    let step = ids::image();
+    ctx.step(&step, async {
+        let effect = EffectId::new(IMAGE);
+        let image = create(ctx, &effect, id).await?;
+        let limit = ctx.prepared.recipe.builder.timeouts.capture.get();
+        let shown = AtomicU8::new(u8::MAX);
+        let available = ctx
+            .gateway
+            .await_image(
+                &image,
+                ctx.wait(&step, "the image to be available", limit),
+                |percent| {
+                    if shown.swap(percent, Ordering::Relaxed) != percent {
+                        ctx.emitter.emit(Event::Progress {
+                            step: step.clone(),
+                            done: percent.into(),
+                            total: Some(100),
+                            unit: Unit::Percent,
+                        });
+                    }
+                },
+            )
+            .await
+            .map_err(|error: WaitError| of_wait(error, ErrorKind::Capture))?;
+        Ok((effect, available))
+    })
+    .await
+}
+
+async fn create(ctx: &Context, effect: &EffectId, id: &InstanceId) -> Result<ImageId, Error> {
+    let new = NewImage {
+        instance: id.clone(),
+        name: ctx.prepared.ami_name.clone(),
+        description: ctx.prepared.description.clone(),
+        tags: ctx.prepared.image_tags.clone(),
+        volumes: Vec::new(),
+    };
+    let intent = NamedIntent::new(effect.clone(), IMAGE, &new.name, IMAGE);
+    let gateway = ctx.gateway.clone();
+    let apply = async move {
+        let error = match gateway.create_image(&new).await {
+            Ok(id) => return Ok(Made { id: id.to_string() }),
+            Err(error) => error,
+        };
+        // There is no token. The name with our tag is proof that the call
+        // whose answer was lost has worked.
+        if error.outcome() == Outcome::Unknown || error.kind() == Kind::Duplicate {
+            let there = gateway.images_named(&new.name).await;
+            if let Ok(images) = there
+                && let Some(image) = images
+                    .into_iter()
+                    .find(|image| image.tags.get(names::BAKE) == new.tags.get(names::BAKE))
+            {
+                return Ok(Made {
+                    id: image.id.to_string(),
+                });
+            }
+        }
+        Err(error)
+    };
+    let made = ctx
+        .effect(intent, apply)
+        .await
+        .map_err(|error| of_effect(error, |error| ErrorKind::Capture(error.to_string())))?;
+    ctx.created(IMAGE, &made.id);
+    ImageId::new(made.id).map_err(|error| Error::new(ErrorKind::Capture(error.to_string())))
+}

@@ -1,0 +1,234 @@
+//! What every phase of a bake has at hand.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use forno_aws::{Gateway, Heartbeat, Wait, WaitError};
+use forno_events::{Emitter, Event, Outcome, Resource, Severity, StepId, Stream};
+use forno_guest::StepContext;
+use forno_saga::{Intent, Ladder, RunError, Saga};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::connect::Connected;
+use crate::error::CallError;
+use crate::journal::{Journal, millis};
+use crate::manifest::PhaseTime;
+use crate::plan::Prepared;
+use crate::{Answer, Error, ErrorKind, ExitCode, Question, Settings};
+
+pub(crate) struct Context {
+    pub(crate) gateway: Gateway,
+    pub(crate) settings: Settings,
+    pub(crate) prepared: Prepared,
+    pub(crate) journal: Journal,
+    pub(crate) emitter: Emitter,
+    pub(crate) saga: Saga,
+    pub(crate) ladder: Ladder,
+    /// Ends all waiting and working of this bake.
+    pub(crate) cancel: CancellationToken,
+    pub(crate) folder: PathBuf,
+    pub(crate) phases: Mutex<Vec<PhaseTime>>,
+    /// The machine that can be looked into now.
+    pub(crate) machine: Mutex<Option<Arc<Connected>>>,
+    /// What a person answered when asked about a failure.
+    pub(crate) keep: Mutex<Option<bool>>,
+}
+
+impl Context {
+    /// One step of ours: told when it begins and how it ends. Steps of the
+    /// recipe are told by the guest.
+    pub(crate) async fn step<T>(
+        &self,
+        step: &StepId,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        self.emitter.emit(Event::StepStarted {
+            step: step.clone(),
+            attempt: 1,
+        });
+        let started = Instant::now();
+        let result = work.await;
+        let (outcome, message) = match &result {
+            Ok(_) => (Outcome::Ok, None),
+            Err(error) if error.exit_code() == ExitCode::Interrupted => (Outcome::Cancelled, None),
+            Err(error) => (Outcome::Failed, Some(error.full())),
+        };
+        self.emitter.emit(Event::StepFinished {
+            step: step.clone(),
+            outcome,
+            attempt: 1,
+            elapsed_ms: millis(started.elapsed()),
+            message,
+        });
+        result
+    }
+
+    /// Keeps the time of a phase.
+    pub(crate) async fn phase<T>(&self, name: &str, work: impl Future<Output = T>) -> T {
+        let started = Instant::now();
+        let result = work.await;
+        let time = PhaseTime {
+            phase: name.to_owned(),
+            elapsed_ms: millis(started.elapsed()),
+        };
+        lock(&self.phases).push(time);
+        result
+    }
+
+    /// An effect, written ahead.
+    pub(crate) async fn effect<T>(
+        &self,
+        intent: Intent,
+        apply: impl Future<Output = Result<T, forno_aws::Error>> + Send + 'static,
+    ) -> Result<T, RunError<CallError>>
+    where
+        T: Serialize + Send + 'static,
+    {
+        self.saga
+            .run(intent, &self.cancel, async move {
+                apply.await.map_err(CallError)
+            })
+            .await
+    }
+
+    /// A wait that makes itself heard under `step`.
+    pub(crate) fn wait<'a>(&'a self, step: &'a StepId, what: &str, limit: Duration) -> Wait<'a> {
+        Wait::new(what, limit)
+            .every(self.settings.poll)
+            .beat(self.settings.heartbeat)
+            .cancelled_by(self.cancel.clone())
+            .on_heartbeat(move |beat| self.emitter.emit(heard(step, beat)))
+    }
+
+    pub(crate) fn guest(&self, step: &StepId) -> StepContext {
+        let mut context = StepContext::new(step.clone(), self.emitter.clone(), self.cancel.clone());
+        context.heartbeat = self.settings.heartbeat;
+        if let Some(path) = &self.settings.tools.ansible_playbook {
+            context.ansible_playbook.clone_from(path);
+        }
+        if let Some(path) = &self.settings.tools.ansible_galaxy {
+            context.ansible_galaxy.clone_from(path);
+        }
+        context.cache.clone_from(&self.settings.cache);
+        for (name, value) in [
+            ("FORNO_BAKE", self.prepared.bake.as_str()),
+            ("FORNO_IMAGE", self.prepared.recipe.name.as_str()),
+        ] {
+            context.env.insert(name.to_owned(), value.into());
+        }
+        context
+    }
+
+    pub(crate) fn created(&self, kind: &str, id: &str) {
+        self.emitter.emit(Event::ResourceCreated(Resource {
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            region: self.prepared.region.clone(),
+        }));
+    }
+
+    pub(crate) fn note(&self, severity: Severity, message: impl Into<String>) {
+        self.emitter.emit(Event::Note {
+            severity,
+            message: message.into(),
+            hint: None,
+        });
+    }
+
+    pub(crate) fn machine(&self) -> Option<Arc<Connected>> {
+        lock(&self.machine).clone()
+    }
+
+    pub(crate) fn set_machine(&self, machine: Option<Arc<Connected>>) {
+        *lock(&self.machine) = machine;
+    }
+
+    pub(crate) fn answered_keep(&self, keep: bool) {
+        *lock(&self.keep) = Some(keep);
+    }
+
+    pub(crate) fn phase_times(&self) -> Vec<PhaseTime> {
+        lock(&self.phases).clone()
+    }
+
+    /// Steps that were cut off get an end of their own, so that nobody waits
+    /// for one.
+    pub(crate) fn close_steps(&self, outcome: Outcome) {
+        for (step, attempt, elapsed) in self.journal.open_steps() {
+            self.emitter.emit(Event::StepFinished {
+                step,
+                outcome,
+                attempt,
+                elapsed_ms: millis(elapsed),
+                message: None,
+            });
+        }
+    }
+
+    /// Whether the machine of a failure shall be left for a look: asked once.
+    pub(crate) async fn ask_to_keep(&self, error: &Error) -> bool {
+        if let Some(answered) = *lock(&self.keep) {
+            return answered;
+        }
+        let Some(ask) = &self.settings.ask else {
+            return false;
+        };
+        let question = Question {
+            bake: self.prepared.bake.clone(),
+            step: String::new(),
+            error: self.journal.mask(&error.full()),
+            answers: vec![Answer::Keep, Answer::TearDown],
+        };
+        tokio::select! {
+            answer = ask.ask(question) => answer == Answer::Keep,
+            () = self.cancel.cancelled() => false,
+        }
+    }
+
+    /// The end of a machine's console, shown under the step that failed.
+    pub(crate) async fn show_console(&self, step: &StepId, id: &forno_aws::InstanceId) {
+        const LINES: usize = 30;
+        let asked = tokio::time::timeout(Duration::from_secs(10), self.gateway.console_output(id));
+        let Ok(Ok(Some(text))) = asked.await else {
+            return;
+        };
+        let lines: Vec<&str> = text.lines().collect();
+        for line in lines.iter().skip(lines.len().saturating_sub(LINES)) {
+            self.emitter.emit(Event::Output {
+                step: step.clone(),
+                stream: Stream::Console,
+                line: line.trim_end().to_owned(),
+            });
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn heard(step: &StepId, beat: Heartbeat) -> Event {
+    Event::Waiting {
+        step: step.clone(),
+        what: beat.what,
+        resource: beat.resource,
+        state: beat.state,
+        waited_ms: millis(beat.waited),
+        deadline_ms: millis(beat.deadline),
+    }
+}
+
+/// What an ended wait means for the bake.
+pub(crate) fn of_wait(error: WaitError, failed: impl FnOnce(String) -> ErrorKind) -> Error {
+    if error.is_cancelled() {
+        return Error::cancelled(error.to_string());
+    }
+    let hint = error.hint();
+    let error = Error::new(failed(error.to_string()));
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}

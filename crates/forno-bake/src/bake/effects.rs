@@ -1,0 +1,89 @@
+//! What stands in the ledger about each kind of effect: enough to find it
+//! again without its id, and nothing secret.
+
+use forno_events::Resource;
+use forno_saga::{Effect, EffectId, Intent};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// The kinds, in EC2's words.
+pub(crate) const KEY_PAIR: &str = "key-pair";
+pub(crate) const SECURITY_GROUP: &str = "security-group";
+pub(crate) const INSTANCE: &str = "instance";
+pub(crate) const IMAGE: &str = "image";
+
+/// Where the effects of a bake lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PlaceOf {
+    pub(crate) region: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) endpoint_url: Option<String>,
+}
+
+/// All kinds are found by the tags `forno:bake` and `forno:step`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct NamedIntent {
+    pub(crate) step: String,
+    /// The unique name of a key pair, a security group or an image.
+    pub(crate) name: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct InstanceIntent {
+    pub(crate) step: String,
+    pub(crate) client_token: String,
+    pub(crate) instance_type: String,
+    pub(crate) subnet: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Made {
+    pub(crate) id: String,
+}
+
+impl NamedIntent {
+    pub(crate) fn new(effect: EffectId, kind: &str, name: &str, step: &str) -> Intent {
+        intent(
+            effect,
+            kind,
+            &Self {
+                step: step.to_owned(),
+                name: name.to_owned(),
+            },
+        )
+    }
+}
+
+pub(crate) fn intent(effect: EffectId, kind: &str, intent: &impl Serialize) -> Intent {
+    Intent {
+        effect,
+        kind: kind.to_owned(),
+        // Plain structs of strings.
+        intent: serde_json::to_value(intent).unwrap_or_default(),
+    }
+}
+
+pub(crate) fn read<T: DeserializeOwned>(value: &serde_json::Value) -> Result<T, serde_json::Error> {
+    T::deserialize(value)
+}
+
+/// The id that EC2 gave, where it is known.
+pub(crate) fn id(effect: &Effect) -> Option<String> {
+    let made: Made = read(effect.done.as_ref()?).ok()?;
+    Some(made.id)
+}
+
+/// The effect as events name it.
+pub(crate) fn resource(effect: &Effect, region: &str) -> Resource {
+    let id = id(effect)
+        .or_else(|| {
+            read::<NamedIntent>(&effect.intent)
+                .ok()
+                .map(|intent| intent.name)
+        })
+        .unwrap_or_else(|| effect.id.to_string());
+    Resource {
+        kind: effect.kind.clone(),
+        id,
+        region: region.to_owned(),
+    }
+}

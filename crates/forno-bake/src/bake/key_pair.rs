@@ -1,0 +1,57 @@
+//! Phase 1: a key made in memory, whose public half EC2 hands to the machine.
+
+use std::sync::Arc;
+
+use forno_aws::{Kind, Outcome};
+use forno_link::Identity;
+use forno_saga::EffectId;
+
+use super::context::Context;
+use super::effects::{KEY_PAIR, Made, NamedIntent};
+use crate::error::{ErrorKind, of_effect};
+use crate::{Error, names};
+
+/// A key that EC2 knows the public half of.
+pub(super) struct Key {
+    pub(super) name: String,
+    pub(super) identity: Arc<Identity>,
+}
+
+/// `role` tells the builder's key from that of the test machine.
+pub(super) async fn import(ctx: &Context, role: &str) -> Result<Key, Error> {
+    let identity = Arc::new(Identity::generate(&format!("forno {}", ctx.prepared.bake)));
+    let mut new = ctx.prepared.new_key(identity.public_line());
+    if role != KEY_PAIR {
+        new.name = format!("{}-{role}", new.name);
+        new.tags.insert("Name", new.name.as_str());
+        new.tags.insert(names::STEP, role);
+    }
+    let name = new.name.clone();
+    let gateway = ctx.gateway.clone();
+    let intent = NamedIntent::new(EffectId::new(role), KEY_PAIR, &name, role);
+    let apply = async move {
+        let error = match gateway.import_key_pair(&new).await {
+            Ok(key) => return Ok(Made { id: key.name }),
+            Err(error) => error,
+        };
+        // The name is this bake's alone: what is there under it is the work of
+        // a call whose answer was lost, and holds the same public key.
+        if error.outcome() == Outcome::Unknown || error.kind() == Kind::Duplicate {
+            let there = gateway.key_pair_named(&new.name).await;
+            if let Ok(Some(key)) = there
+                && key.tags.get(names::BAKE) == new.tags.get(names::BAKE)
+            {
+                return Ok(Made { id: key.name });
+            }
+        }
+        Err(error)
+    };
+    ctx.effect(intent, apply).await.map_err(|error| {
+        of_effect(error, |error| ErrorKind::Network {
+            what: "cannot import the key",
+            error,
+        })
+    })?;
+    ctx.created(KEY_PAIR, &name);
+    Ok(Key { name, identity })
+}

@@ -1,0 +1,329 @@
+//! The launch of a machine: types in order, over subnets, until one can be had
+//! and runs. The builder and the test machine come about the same way.
+
+use std::net::{IpAddr, SocketAddr};
+
+use forno_aws::{
+    Gateway, Image, Instance, InstanceId, Kind, Launch, Outcome, SecurityGroupId, Wait,
+};
+use forno_events::{Severity, StepId};
+use forno_link::{HostKey, HostKeyPair};
+use forno_saga::EffectId;
+
+use super::context::{Context, of_wait};
+use super::effects::{INSTANCE, InstanceIntent, Made, intent};
+use super::teardown;
+use super::user_data::user_data;
+use crate::error::{CallError, ErrorKind, of_effect};
+use crate::plan::{Machine, Place};
+use crate::{Error, names};
+use forno_saga::RunError;
+
+/// How often a machine that was accepted and then died of EC2's own fault is
+/// launched anew, over all places.
+const RELAUNCHES: u32 = 3;
+
+/// After a launch without an answer: how long its machine may stay unseen.
+const ADOPT_WITHIN: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// What differs between the machines of a bake.
+pub(super) struct Wanted<'a> {
+    /// The tag `forno:step`, and what its effects are named by.
+    pub(super) role: &'static str,
+    pub(super) image: &'a Image,
+    pub(super) places: &'a [Place],
+    pub(super) groups: &'a [SecurityGroupId],
+    pub(super) key_name: &'a str,
+    pub(super) user_data: Option<&'a str>,
+}
+
+/// A machine that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(super) effect: EffectId,
+    pub(super) id: InstanceId,
+    pub(super) address: SocketAddr,
+    pub(super) host_key: HostKey,
+}
+
+pub(super) async fn launch(
+    ctx: &Context,
+    step: &StepId,
+    wanted: &Wanted<'_>,
+) -> Result<Running, Error> {
+    let host_key = HostKeyPair::generate();
+    let data = user_data(&host_key, ctx.prepared.expires, wanted.user_data);
+    let mut refused: Vec<String> = Vec::new();
+    let mut number = 0;
+    for round in 0..=RELAUNCHES {
+        let mut died = false;
+        for place in wanted.places {
+            number += 1;
+            let effect = EffectId::new(format!("{}.{number}", wanted.role));
+            let launch = ctx.prepared.launch(
+                &Machine {
+                    step: wanted.role,
+                    image: wanted.image,
+                    groups: wanted.groups,
+                    key_name: Some(wanted.key_name),
+                    user_data: Some(&data),
+                    round,
+                },
+                place,
+            );
+            let made = match ctx.effect_of_launch(&effect, wanted.role, launch).await {
+                Ok(made) => made,
+                Err(RunError::Failed(CallError(error)))
+                    if matches!(error.kind(), Kind::Capacity | Kind::TokenReused) =>
+                {
+                    let told = format!(
+                        "{} in {}: {}",
+                        place.instance_type,
+                        place.zone,
+                        error.code().unwrap_or("no capacity")
+                    );
+                    ctx.note(Severity::Warning, format!("not to be had: {told}"));
+                    died |= error.kind() == Kind::TokenReused;
+                    refused.push(told);
+                    continue;
+                }
+                Err(error) => {
+                    return Err(of_effect(error, |error| {
+                        ErrorKind::NoBuilder(error.to_string())
+                    }));
+                }
+            };
+            ctx.created(INSTANCE, &made.id);
+            let id = InstanceId::new(made.id)
+                .map_err(|error| Error::new(ErrorKind::NoBuilder(error.to_string())))?;
+            match run(ctx, step, &id).await {
+                Ok(instance) => {
+                    return Ok(Running {
+                        address: address(&instance)?,
+                        effect,
+                        id,
+                        host_key: host_key.public(),
+                    });
+                }
+                Err(error) if error.reason().is_some_and(|r| r.is_on_their_side()) => {
+                    let told = format!("{} in {}: {error}", place.instance_type, place.zone);
+                    ctx.note(Severity::Warning, format!("came to nothing: {told}"));
+                    refused.push(told);
+                    died = true;
+                    teardown::begin(ctx, &effect).await;
+                }
+                Err(error) => {
+                    if !error.is_cancelled() {
+                        ctx.show_console(step, &id).await;
+                    }
+                    return Err(of_wait(error, ErrorKind::NoBuilder));
+                }
+            }
+        }
+        // Capacity that was refused everywhere will be refused again; only
+        // machines that were granted and died are worth another round.
+        if !died {
+            break;
+        }
+    }
+    Err(Error::new(ErrorKind::NoBuilder(format!(
+        "nothing to be had: {}",
+        refused.join("; ")
+    )))
+    .with_hint("name more types in builder.instance_types or more subnets in builder.subnet_ids"))
+}
+
+impl Context {
+    async fn effect_of_launch(
+        &self,
+        effect: &EffectId,
+        role: &str,
+        launch: Launch,
+    ) -> Result<Made, RunError<CallError>> {
+        let intent = intent(
+            effect.clone(),
+            INSTANCE,
+            &InstanceIntent {
+                step: role.to_owned(),
+                client_token: launch.client_token.clone(),
+                instance_type: launch.instance_type.clone(),
+                subnet: launch
+                    .subnet
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+            },
+        );
+        let gateway = self.gateway.clone();
+        let poll = self.settings.poll;
+        self.effect(intent, async move {
+            match start(&gateway, &launch, poll).await {
+                Ok(instance) => Ok(Made {
+                    id: instance.id.to_string(),
+                }),
+                Err(error) if error.outcome() == Outcome::Unknown => {
+                    adopt(&gateway, &launch, poll).await.ok_or(error)
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+}
+
+/// The call, repeated while what it refers to is not known everywhere yet, and
+/// once more after a lost answer: the token makes that safe.
+async fn start(
+    gateway: &Gateway,
+    launch: &Launch,
+    poll: std::time::Duration,
+) -> Result<Instance, forno_aws::Error> {
+    let just_made = |error: &forno_aws::Error| {
+        matches!(
+            error.code(),
+            Some(
+                "InvalidGroup.NotFound"
+                    | "InvalidGroupId.NotFound"
+                    | "InvalidKeyPair.NotFound"
+                    | "InvalidAMIID.NotFound"
+            )
+        ) || error.code() == Some("InvalidParameterValue")
+            && error.message().contains("iamInstanceProfile")
+    };
+    let mut again = 1;
+    loop {
+        let started = Wait::new("launch", std::time::Duration::from_mins(2))
+            .every(poll)
+            .while_refused(just_made, || gateway.run_instance(launch))
+            .await;
+        match started {
+            Ok(instance) => return Ok(instance),
+            Err(forno_aws::WaitError::Gateway(error))
+                if error.outcome() == Outcome::Unknown && again > 0 =>
+            {
+                again -= 1;
+            }
+            Err(forno_aws::WaitError::Gateway(error)) => return Err(error),
+            // Out of time while being refused: once more for EC2's own word.
+            Err(_) => return gateway.run_instance(launch).await,
+        }
+    }
+}
+
+/// The machine of a launch whose answer was lost, if it shows.
+async fn adopt(gateway: &Gateway, launch: &Launch, poll: std::time::Duration) -> Option<Made> {
+    let until = forno_saga::Deadline::after(ADOPT_WITHIN);
+    loop {
+        if let Ok(instances) = gateway.instances_of_token(&launch.client_token).await
+            && let Some(instance) = instances.iter().find(|one| !one.state.is_ending())
+        {
+            return Some(Made {
+                id: instance.id.to_string(),
+            });
+        }
+        if until.passed() {
+            return None;
+        }
+        until.pause(poll).await;
+    }
+}
+
+async fn run(
+    ctx: &Context,
+    step: &StepId,
+    id: &InstanceId,
+) -> Result<Instance, forno_aws::WaitError> {
+    let limit = ctx.prepared.recipe.builder.timeouts.launch.get();
+    ctx.gateway
+        .await_running(id, ctx.wait(step, "the machine to run", limit))
+        .await
+}
+
+/// Where its SSH answers.
+fn address(instance: &Instance) -> Result<SocketAddr, Error> {
+    let address = instance
+        .public_address
+        .or(instance.private_address)
+        .ok_or_else(|| {
+            Error::new(ErrorKind::Connect(format!(
+                "{} runs but has no address",
+                instance.id
+            )))
+        })?;
+    let port = match instance.tags.get(names::SSH_PORT) {
+        None => 22,
+        Some(text) => text.parse().map_err(|_| {
+            Error::new(ErrorKind::Connect(format!(
+                "the tag {} of {} is `{text}`, which is no port",
+                names::SSH_PORT,
+                instance.id
+            )))
+        })?,
+    };
+    Ok(SocketAddr::new(IpAddr::V4(address), port))
+}
+
+/// Ends only when the machine has gone away by itself: to be raced with
+/// whatever is being done on it.
+pub(super) async fn gone(ctx: &Context, step: &StepId, id: &InstanceId) -> Error {
+    loop {
+        tokio::time::sleep(ctx.settings.poll).await;
+        // Not known, or no answer: no news.
+        let Ok(Some(instance)) = ctx.gateway.instance(id).await else {
+            continue;
+        };
+        if let Some(error) = has_gone(ctx, step, &instance).await {
+            return error;
+        }
+    }
+}
+
+/// After a failure: was it because the machine went away? Its state may need a
+/// moment to show.
+pub(super) async fn gone_after_all(
+    ctx: &Context,
+    step: &StepId,
+    id: &InstanceId,
+    lost: bool,
+) -> Option<Error> {
+    let patience = if lost {
+        std::time::Duration::from_secs(10)
+    } else {
+        std::time::Duration::ZERO
+    };
+    let until = forno_saga::Deadline::after(patience);
+    loop {
+        if let Ok(Some(instance)) = ctx.gateway.instance(id).await
+            && let Some(error) = has_gone(ctx, step, &instance).await
+        {
+            return Some(error);
+        }
+        if until.passed() || ctx.cancel.is_cancelled() {
+            return None;
+        }
+        until.pause(ctx.settings.poll).await;
+    }
+}
+
+async fn has_gone(ctx: &Context, step: &StepId, instance: &Instance) -> Option<Error> {
+    use forno_aws::InstanceState as S;
+    if !matches!(
+        instance.state,
+        S::Stopping | S::Stopped | S::ShuttingDown | S::Terminated
+    ) {
+        return None;
+    }
+    ctx.show_console(step, &instance.id).await;
+    let reason = instance.state_reason.as_ref();
+    let error = Error::new(ErrorKind::MachineGone {
+        instance: instance.id.to_string(),
+        reason: reason.map_or_else(
+            || instance.state.to_string(),
+            |r| format!("{}: {r}", instance.state),
+        ),
+    });
+    Some(match reason.and_then(forno_aws::StateReason::hint) {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    })
+}

@@ -1,0 +1,22 @@
+//! One bake, phase by phase: a file for each.
+
+mod builder;
+mod capture;
+mod check;
+mod connect;
+mod context;
+mod effects;
+mod guest_steps;
+mod hold;
+mod key_pair;
+mod machine;
+mod prove;
+mod provision;
+mod run;
+mod seal;
+mod security_group;
+mod teardown;
+mod undo;
+mod user_data;
+
+pub(crate) use run::bake;

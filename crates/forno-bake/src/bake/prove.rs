@@ -1,0 +1,67 @@
+//! Phase 9: a machine from the new image, as production would start one, and
+//! the recipe's tests on it.
+
+use forno_aws::{Image, SecurityGroupId};
+use forno_link::Link as _;
+
+use super::connect::connect;
+use super::context::Context;
+use super::guest_steps::test as translate;
+use super::key_pair;
+use super::machine::{Wanted, launch};
+use super::provision::run;
+use super::teardown;
+use crate::plan::ids;
+use crate::{Error, ErrorKind};
+
+const ROLE: &str = "test-machine";
+const KEY_ROLE: &str = "test-key-pair";
+
+/// Boots, answers, and passes all tests; or says what fails.
+pub(super) async fn prove(
+    ctx: &Context,
+    image: &Image,
+    groups: &[SecurityGroupId],
+) -> Result<(), Error> {
+    let step = ids::prover();
+    let (key, running) = ctx
+        .step(&step, async {
+            // A key of its own: the builder's must not open the image's machines.
+            let key = key_pair::import(ctx, KEY_ROLE).await?;
+            let wanted = Wanted {
+                role: ROLE,
+                image,
+                places: &ctx.prepared.prove_places,
+                groups,
+                key_name: &key.name,
+                user_data: ctx.prepared.prove_user_data.as_deref(),
+            };
+            let running = launch(ctx, &step, &wanted).await?;
+            Ok((key, running))
+        })
+        .await?;
+    let effect = running.effect.clone();
+    let machine = connect(ctx, &ids::prover_connect(), running, &key).await?;
+    let mut failure = None;
+    for (index, one) in ctx.prepared.recipe.tests.iter().enumerate() {
+        let failed = |error| ErrorKind::Check {
+            what: "test",
+            name: one.name.clone(),
+            error,
+        };
+        match run(ctx, &machine, &ids::test(index), &translate(one), failed).await {
+            Ok(_) => {}
+            Err(error) if matches!(error.kind, ErrorKind::Check { .. }) => {
+                failure.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    // A machine that failed a test is worth a look.
+    if failure.is_none() {
+        machine.link.close().await;
+        super::connect::forget(ctx);
+        teardown::begin(ctx, &effect).await;
+    }
+    failure.map_or(Ok(()), Err)
+}

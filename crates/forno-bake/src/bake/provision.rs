@@ -1,0 +1,112 @@
+//! Phase 5: the steps of the recipe, in order.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use forno_events::{BakeId, StepId};
+use forno_guest::{Decide, Decision, Step, StepError, StepReport};
+
+use super::connect::{Connected, raced};
+use super::context::Context;
+use super::guest_steps::{of_step, step};
+use super::machine::gone_after_all;
+use crate::plan::ids;
+use crate::{Answer, Ask, Error, ErrorKind, OnFailure, Question};
+
+pub(super) async fn provision(ctx: &Context, builder: &Connected) -> Result<(), Error> {
+    for (index, one) in ctx.prepared.recipe.steps.iter().enumerate() {
+        let id = ids::step(index);
+        let name = one.name.clone();
+        loop {
+            let failed = |error| ErrorKind::Step {
+                step: name.clone(),
+                error,
+            };
+            match run(ctx, builder, &id, &step(one), failed).await {
+                Ok(_) => break,
+                // `--on-failure ask`: fix it by `forno shell`, and try again.
+                Err(error) if again(ctx, &name, &error).await => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One step of the recipe on a machine; the guest tells its start and its end.
+pub(super) async fn run(
+    ctx: &Context,
+    machine: &Connected,
+    id: &StepId,
+    step: &Step,
+    failed: impl FnOnce(String) -> ErrorKind,
+) -> Result<StepReport, Error> {
+    let mut context = ctx.guest(id);
+    context.decide = ctx.settings.ask.as_ref().map(|ask| {
+        Arc::new(Person {
+            ask: Arc::clone(ask),
+            bake: ctx.prepared.bake.clone(),
+        }) as Arc<dyn Decide>
+    });
+    let mut lost = false;
+    let work = async {
+        machine.guest.run(step, &context).await.map_err(|error| {
+            lost = error.is_lost();
+            of_step(error, failed)
+        })
+    };
+    match raced(ctx, id, &machine.machine, work).await {
+        Err(error) if lost => {
+            let after_all = gone_after_all(ctx, id, &machine.machine.id, true).await;
+            Err(after_all.unwrap_or(error))
+        }
+        other => other,
+    }
+}
+
+/// Whether a person wants the step tried once more.
+async fn again(ctx: &Context, step: &str, error: &Error) -> bool {
+    let (OnFailure::Ask, Some(ask)) = (ctx.settings.on_failure, &ctx.settings.ask) else {
+        return false;
+    };
+    if !matches!(error.kind, ErrorKind::Step { .. }) || ctx.cancel.is_cancelled() {
+        return false;
+    }
+    let question = Question {
+        bake: ctx.prepared.bake.clone(),
+        step: step.to_owned(),
+        error: ctx.journal.mask(&error.full()),
+        answers: vec![Answer::Retry, Answer::Keep, Answer::TearDown],
+    };
+    let answer = tokio::select! {
+        answer = ask.ask(question) => answer,
+        () = ctx.cancel.cancelled() => Answer::TearDown,
+    };
+    if answer != Answer::Retry {
+        ctx.answered_keep(answer == Answer::Keep);
+    }
+    answer == Answer::Retry
+}
+
+/// Asks for a step with `on_failure = "ask"`.
+struct Person {
+    ask: Arc<dyn Ask>,
+    bake: BakeId,
+}
+
+#[async_trait]
+impl Decide for Person {
+    async fn decide(&self, step: &str, error: &StepError) -> Decision {
+        let question = Question {
+            bake: self.bake.clone(),
+            step: step.to_owned(),
+            error: error.to_string(),
+            answers: vec![Answer::Retry, Answer::Continue, Answer::TearDown],
+        };
+        match self.ask.ask(question).await {
+            Answer::Retry => Decision::Retry,
+            Answer::Continue => Decision::Continue,
+            Answer::Keep | Answer::TearDown => Decision::Fail,
+        }
+    }
+}

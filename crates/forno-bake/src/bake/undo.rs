@@ -1,0 +1,302 @@
+//! How each kind of effect is looked for and removed.
+//!
+//! Everything is found twice: by its id or unique name, and by the tags that it
+//! was made with. "Not found" by one way alone is never believed, because EC2
+//! shows what it made only after a while, and not everywhere at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use forno_aws::{Error, Gateway, ImageState, InstanceId, InstanceState, Kind, SecurityGroupId};
+use forno_events::BakeId;
+use forno_saga::{Attempt, Effect, Failure, Undo};
+use serde::de::DeserializeOwned;
+
+use super::effects::{
+    self, IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, NamedIntent, SECURITY_GROUP,
+};
+use crate::names;
+
+/// Undoes the effects of one bake in one region.
+#[derive(Debug)]
+pub(crate) struct CloudUndo {
+    gateway: Gateway,
+    bake: BakeId,
+}
+
+impl CloudUndo {
+    pub(crate) fn new(gateway: Gateway, bake: BakeId) -> Self {
+        Self { gateway, bake }
+    }
+}
+
+#[async_trait]
+impl Undo for CloudUndo {
+    async fn attempt(&self, effect: &Effect) -> Attempt {
+        let attempt = match effect.kind.as_str() {
+            KEY_PAIR => self.key_pair(effect).await,
+            SECURITY_GROUP => self.security_group(effect).await,
+            INSTANCE => self.instance(effect).await,
+            IMAGE => self.image(effect).await,
+            other => Err(Trouble::Refused(Failure::new(
+                "unknown-kind",
+                format!("this version of forno knows no effect of kind `{other}`"),
+            ))),
+        };
+        match attempt {
+            Ok(attempt) => attempt,
+            Err(Trouble::Call(error)) => failed(&error),
+            Err(Trouble::Refused(failure)) => Attempt::Refused(failure),
+        }
+    }
+
+    fn command(&self, effect: &Effect) -> String {
+        let id = effects::id(effect);
+        let name = effects::read::<NamedIntent>(&effect.intent)
+            .ok()
+            .map(|intent| intent.name);
+        let tag = format!("Name=tag:{},Values={}", names::BAKE, self.bake);
+        let words: Vec<&str> = match (effect.kind.as_str(), id.as_deref(), name.as_deref()) {
+            (KEY_PAIR, _, Some(name)) => vec!["delete-key-pair", "--key-name", name],
+            (SECURITY_GROUP, Some(id), _) => vec!["delete-security-group", "--group-id", id],
+            (INSTANCE, Some(id), _) => vec!["terminate-instances", "--instance-ids", id],
+            (IMAGE, Some(id), _) => vec![
+                "deregister-image",
+                "--image-id",
+                id,
+                "--delete-associated-snapshots",
+            ],
+            // Without an id the first thing to do is to look.
+            (SECURITY_GROUP, None, _) => vec!["describe-security-groups", "--filters", &tag],
+            (INSTANCE, None, _) => vec!["describe-instances", "--filters", &tag],
+            (IMAGE, None, _) => vec!["describe-images", "--owners", "self", "--filters", &tag],
+            _ => vec!["describe-tags", "--filters", &tag],
+        };
+        let mut command = vec!["aws", "ec2"];
+        command.extend(words);
+        command.extend(["--region", self.gateway.region()]);
+        if let Some(url) = self.gateway.endpoint_url() {
+            command.extend(["--endpoint-url", url]);
+        }
+        shell_words::join(command)
+    }
+}
+
+/// Why an attempt came to no finding.
+enum Trouble {
+    Call(Error),
+    Refused(Failure),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Call(error)
+    }
+}
+
+fn failed(error: &Error) -> Attempt {
+    let failure = Failure::new(error.code().unwrap_or("no-answer"), error.to_string());
+    match error.kind() {
+        // Nothing that waiting could mend.
+        Kind::Settings | Kind::InvalidInput => Attempt::Refused(failure),
+        _ => Attempt::Failed(failure),
+    }
+}
+
+fn intent<T: DeserializeOwned>(effect: &Effect) -> Result<T, Trouble> {
+    effects::read(&effect.intent).map_err(|error| {
+        Trouble::Refused(Failure::new(
+            "unreadable-intent",
+            format!("the intent of `{}` cannot be read: {error}", effect.id),
+        ))
+    })
+}
+
+impl CloudUndo {
+    async fn key_pair(&self, effect: &Effect) -> Result<Attempt, Trouble> {
+        let intent: NamedIntent = intent(effect)?;
+        let look = async || {
+            let by = names::found_by(&self.bake, &intent.step);
+            let (named, tagged) = tokio::try_join!(
+                self.gateway.key_pair_named(&intent.name),
+                self.gateway.key_pairs_tagged(&by),
+            )?;
+            let mut found: BTreeSet<String> = tagged.into_iter().map(|key| key.name).collect();
+            // The name is unique, but only the tag proves whose it is.
+            found.extend(
+                named
+                    .filter(|key| key.tags.get(names::BAKE) == Some(self.bake.as_str()))
+                    .map(|key| key.name),
+            );
+            Ok::<_, Error>(found)
+        };
+        let there = look().await?;
+        if there.is_empty() {
+            return Ok(Attempt::Absent);
+        }
+        for name in &there {
+            self.gateway.delete_key_pair(name).await?;
+        }
+        Ok(if look().await?.is_empty() {
+            Attempt::Gone
+        } else {
+            going("being deleted")
+        })
+    }
+
+    async fn security_group(&self, effect: &Effect) -> Result<Attempt, Trouble> {
+        let intent: NamedIntent = intent(effect)?;
+        let look = async || {
+            let by = names::found_by(&self.bake, &intent.step);
+            let (named, tagged) = tokio::try_join!(
+                self.gateway.security_groups_named(&intent.name),
+                self.gateway.security_groups_tagged(&by),
+            )?;
+            Ok::<_, Error>(
+                named
+                    .into_iter()
+                    .chain(tagged)
+                    .filter(|group| group.tags.get(names::BAKE) == Some(self.bake.as_str()))
+                    .map(|group| group.id)
+                    .collect::<BTreeSet<SecurityGroupId>>(),
+            )
+        };
+        let there = look().await?;
+        if there.is_empty() {
+            return Ok(Attempt::Absent);
+        }
+        for id in &there {
+            match self.gateway.delete_security_group(id).await {
+                Err(error) if error.kind() == Kind::DependencyViolation => {
+                    return Ok(going("in use by a machine that is ending"));
+                }
+                Err(error) if error.kind() == Kind::NotFound => {}
+                other => other?,
+            }
+        }
+        Ok(if look().await?.is_empty() {
+            Attempt::Gone
+        } else {
+            going("being deleted")
+        })
+    }
+
+    async fn instance(&self, effect: &Effect) -> Result<Attempt, Trouble> {
+        let intent: InstanceIntent = intent(effect)?;
+        let known = effects::id(effect).and_then(|id| InstanceId::new(id).ok());
+        let by = names::found_by(&self.bake, &intent.step);
+        let known_ids: Vec<InstanceId> = known.iter().cloned().collect();
+        let (by_id, by_token, by_tags) = tokio::try_join!(
+            self.gateway.instances(&known_ids),
+            self.gateway.instances_of_token(&intent.client_token),
+            self.gateway.instances_tagged(&by),
+        )?;
+        let found = || by_id.iter().chain(&by_token);
+        // Other launches of the same step have effects of their own; they only
+        // matter here when this one's result is not known.
+        let ids: BTreeMap<InstanceId, InstanceState> = found()
+            .chain(by_tags.iter().filter(|instance| {
+                known.is_none()
+                    && instance
+                        .client_token
+                        .as_deref()
+                        .is_none_or(|token| token == intent.client_token)
+            }))
+            .map(|instance| (instance.id.clone(), instance.state.clone()))
+            .collect();
+        if ids.is_empty() {
+            return Ok(Attempt::Absent);
+        }
+        let mut state = None;
+        for (id, now) in &ids {
+            match now {
+                InstanceState::Terminated => {}
+                InstanceState::ShuttingDown => state = Some(now.to_string()),
+                _ => {
+                    match self.gateway.terminate_instance(id, true).await {
+                        // Not visible there yet, or the option is not known.
+                        Err(error) if error.kind() == Kind::NotFound => {}
+                        Err(error)
+                            if matches!(error.kind(), Kind::Unsupported | Kind::InvalidInput) =>
+                        {
+                            self.gateway.terminate_instance(id, false).await?;
+                        }
+                        other => other?,
+                    }
+                    state = Some("being terminated".to_owned());
+                }
+            }
+        }
+        Ok(state.map_or(Attempt::Gone, |state| Attempt::Going { state }))
+    }
+
+    async fn image(&self, effect: &Effect) -> Result<Attempt, Trouble> {
+        let intent: NamedIntent = intent(effect)?;
+        let by = names::found_by(&self.bake, &intent.step);
+        let look = async || {
+            let (named, tagged, snapshots) = tokio::try_join!(
+                self.gateway.images_named(&intent.name),
+                self.gateway.images_tagged(&by),
+                self.gateway.snapshots_tagged(&by),
+            )?;
+            let images: Vec<_> = named
+                .into_iter()
+                .chain(tagged)
+                .filter(|image| {
+                    image.tags.get(names::BAKE) == Some(self.bake.as_str())
+                        && image.state != ImageState::Deregistered
+                })
+                .collect();
+            Ok::<_, Error>((images, snapshots))
+        };
+        let (images, snapshots) = look().await?;
+        if images.is_empty() && snapshots.is_empty() {
+            return Ok(Attempt::Absent);
+        }
+        if let Some(image) = images
+            .iter()
+            .find(|image| image.tags.get(names::FINISHED).is_some())
+        {
+            return Err(Trouble::Refused(Failure::new(
+                "finished",
+                format!("{} is marked as finished, so it is not removed", image.id),
+            )));
+        }
+        // One that was still in the making may get snapshots that nobody has
+        // seen yet.
+        let settled = images
+            .iter()
+            .all(|image| image.state == ImageState::Available);
+        let mut done = BTreeSet::new();
+        for image in &images {
+            if done.insert(image.id.clone()) {
+                self.gateway.deregister_image(&image.id).await?;
+            }
+        }
+        let (images, snapshots) = if images.is_empty() {
+            (images, snapshots)
+        } else {
+            look().await?
+        };
+        for snapshot in &snapshots {
+            match self.gateway.delete_snapshot(&snapshot.id).await {
+                Err(error) if error.kind() == Kind::DependencyViolation => {
+                    return Ok(going("its snapshots are still in use"));
+                }
+                Err(error) if error.kind() == Kind::NotFound => {}
+                other => other?,
+            }
+        }
+        Ok(if images.is_empty() && snapshots.is_empty() && settled {
+            Attempt::Gone
+        } else {
+            going("being deregistered")
+        })
+    }
+}
+
+fn going(state: &str) -> Attempt {
+    Attempt::Going {
+        state: state.to_owned(),
+    }
+}

@@ -1,0 +1,115 @@
+//! What a machine is told at its first boot: the host key that it must show,
+//! and when to shut itself down whatever happens.
+//!
+//! Made in memory and never written anywhere here. The host key's private half
+//! is a secret between this process and the machine, of no use once the seal
+//! has removed it.
+
+use forno_link::HostKeyPair;
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+/// The transient unit of the dead man's switch; the seal stops it.
+pub(crate) const DEADLINE_UNIT: &str = "forno-deadline";
+
+/// The cloud-config of a machine; `also` is user data of the recipe.
+pub(super) fn user_data(host_key: &HostKeyPair, expires: Timestamp, also: Option<&str>) -> String {
+    let own = cloud_config(host_key, expires);
+    match also {
+        None => own,
+        Some(also) => multipart(&[&own, also]),
+    }
+}
+
+fn cloud_config(host_key: &HostKeyPair, expires: Timestamp) -> String {
+    // Armed at every boot for the same moment. A machine without systemd has no
+    // switch, and must not fail for it.
+    let at = expires.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+    let arm = format!(
+        "command -v systemd-run >/dev/null && systemd-run --quiet --unit={DEADLINE_UNIT} \
+         --on-calendar='{at}' --timer-property=AccuracySec=1s systemctl poweroff || true"
+    );
+    let config = json!({
+        "ssh_keys": {
+            "ed25519_private": host_key.private_openssh().expose_secret(),
+            "ed25519_public": host_key.public().line(),
+        },
+        "bootcmd": [["sh", "-c", arm]],
+    });
+    // JSON is YAML, and its quoting is beyond doubt.
+    format!("#cloud-config\n{config:#}\n")
+}
+
+/// Several user data in one, as cloud-init takes them.
+fn multipart(parts: &[&str]) -> String {
+    // Each part is base64, so no line of it can look like the boundary.
+    const BOUNDARY: &str = "==forno-user-data==";
+    use base64::Engine as _;
+    let mut text =
+        format!("Content-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\nMIME-Version: 1.0\n\n");
+    for part in parts {
+        let kind = content_type(part);
+        let encoded = base64::engine::general_purpose::STANDARD.encode(part);
+        text.push_str(&format!(
+            "--{BOUNDARY}\nContent-Type: {kind}; charset=\"utf-8\"\nMIME-Version: 1.0\n\
+             Content-Transfer-Encoding: base64\n\n"
+        ));
+        for line in encoded.as_bytes().chunks(76) {
+            text.extend(line.iter().copied().map(char::from));
+            text.push('\n');
+        }
+    }
+    text.push_str(&format!("--{BOUNDARY}--\n"));
+    text
+}
+
+/// What cloud-init takes it for by its first line.
+fn content_type(part: &str) -> &'static str {
+    const KINDS: [(&str, &str); 7] = [
+        ("#cloud-config-archive", "text/cloud-config-archive"),
+        ("#cloud-config-jsonp", "text/cloud-config-jsonp"),
+        ("#cloud-config", "text/cloud-config"),
+        ("#cloud-boothook", "text/cloud-boothook"),
+        ("#include-once", "text/x-include-once-url"),
+        ("#include", "text/x-include-url"),
+        ("#!", "text/x-shellscript"),
+    ];
+    KINDS
+        .into_iter()
+        .find(|(start, _)| part.trim_start().starts_with(start))
+        .map_or("text/plain", |(_, kind)| kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_gets_its_host_key_and_its_deadline() {
+        let pair = HostKeyPair::generate();
+        let text = user_data(&pair, "2026-11-22T21:00:00Z".parse().unwrap(), None);
+        let json = text.strip_prefix("#cloud-config\n").unwrap();
+        let config: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(
+            config["ssh_keys"]["ed25519_public"],
+            pair.public().line().as_str()
+        );
+        let arm = config["bootcmd"][0][2].as_str().unwrap();
+        assert!(
+            arm.contains("--on-calendar='2026-11-22 21:00:00 UTC'"),
+            "{arm}"
+        );
+        assert!(arm.ends_with("|| true"));
+    }
+
+    #[test]
+    fn user_data_of_the_recipe_stands_beside_it() {
+        let pair = HostKeyPair::generate();
+        let text = user_data(&pair, Timestamp::UNIX_EPOCH, Some("#!/bin/sh\ntrue\n"));
+        assert!(text.starts_with("Content-Type: multipart/mixed"));
+        assert!(text.contains("text/cloud-config"));
+        assert!(text.contains("text/x-shellscript"));
+        assert!(text.lines().all(|line| line.len() <= 120));
+    }
+}

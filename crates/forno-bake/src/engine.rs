@@ -1,0 +1,222 @@
+//! The entrance: many recipes in, planned or baked, in the order in which they
+//! start from one another and side by side where they do not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forno_aws::{Gateway, ImageId};
+use forno_recipe::{Recipe, bake_order};
+use forno_saga::{Ladder, Rung};
+use tokio::sync::{Semaphore, watch};
+
+use crate::journal::{Hub, Subscription};
+use crate::plan::{self, Base};
+use crate::{Change, Error, ErrorKind, Plan, RunReport, RunResult, Settings, bake};
+
+/// Plans and bakes, against one region of one account.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    gateway: Gateway,
+    settings: Settings,
+    ladder: Ladder,
+    hub: Hub,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOptions {
+    /// Leave alone what would come out as it is: the nightly run.
+    pub if_changed: bool,
+}
+
+/// What a recipe of the same run made, for those that start from it.
+#[derive(Clone, Debug)]
+enum Made {
+    Image(ImageId),
+    /// It stays as it is: the newest finished image is the one.
+    Nothing,
+    Failed,
+}
+
+impl Engine {
+    /// `ladder` is climbed by whoever hears signals.
+    pub fn new(gateway: Gateway, settings: Settings, ladder: Ladder) -> Self {
+        Self {
+            gateway,
+            settings,
+            ladder,
+            hub: Hub::new(),
+        }
+    }
+
+    /// All events of all bakes from now on. Ends with [`Engine::close`].
+    pub fn subscribe(&self) -> Subscription {
+        self.hub.subscribe()
+    }
+
+    /// No more events: lets renderers come to their end.
+    pub fn close(&self) {
+        self.hub.close();
+    }
+
+    /// What baking these would do, bases first. Changes nothing.
+    pub async fn plan(&self, recipes: &[Recipe], options: RunOptions) -> Result<Vec<Plan>, Error> {
+        let mut plans: Vec<Plan> = Vec::new();
+        for name in ordered(recipes)? {
+            let Some(recipe) = recipes.iter().find(|recipe| recipe.name == name) else {
+                continue;
+            };
+            let base = recipe
+                .from()
+                .and_then(|from| plans.iter().find(|plan| plan.image == from));
+            let base = match base {
+                Some(base) if !(options.if_changed && base.change.is_none()) => {
+                    Base::Later(base.image.clone())
+                }
+                _ => Base::Find,
+            };
+            let recipe = Arc::new(recipe.clone());
+            plans.push(plan::plan(&self.gateway, &self.settings, &recipe, &base).await?);
+        }
+        Ok(plans)
+    }
+
+    /// Bakes these, bases first, independent ones side by side. What goes wrong
+    /// with one of them is in its result and stops only those that start from it.
+    pub async fn bake(
+        &self,
+        recipes: Vec<Recipe>,
+        options: RunOptions,
+    ) -> Result<RunReport, Error> {
+        let order = ordered(&recipes)?;
+        let mut by_name: BTreeMap<String, Recipe> = recipes
+            .into_iter()
+            .map(|recipe| (recipe.name.clone(), recipe))
+            .collect();
+        let permits = Arc::new(Semaphore::new(self.settings.parallel.max(1)));
+        let mut made: BTreeMap<String, watch::Receiver<Option<Made>>> = BTreeMap::new();
+        let mut tasks = Vec::new();
+        for name in order {
+            let Some(recipe) = by_name.remove(&name) else {
+                continue;
+            };
+            let base = recipe
+                .from()
+                .and_then(|from| Some((from.to_owned(), made.get(from)?.clone())));
+            let (tell, told) = watch::channel(None);
+            made.insert(name.clone(), told);
+            let engine = self.clone();
+            let permits = Arc::clone(&permits);
+            let task = tokio::spawn(async move {
+                let result = engine.one(recipe, base, &permits, options).await;
+                // Nobody may be waiting for it.
+                let _ = tell.send(Some(what_is_made(&result)));
+                result
+            });
+            tasks.push((name, task));
+        }
+        let mut results = Vec::new();
+        for (image, task) in tasks {
+            results.push(match task.await {
+                Ok(result) => result,
+                Err(panic) => RunResult::Refused {
+                    image,
+                    error: Error::io("see the bake through")(std::io::Error::other(panic))
+                        .with_hint("this is a fault of forno; its ledger tells what may be left"),
+                },
+            });
+        }
+        Ok(RunReport { results })
+    }
+
+    async fn one(
+        &self,
+        recipe: Recipe,
+        base: Option<(String, watch::Receiver<Option<Made>>)>,
+        permits: &Semaphore,
+        options: RunOptions,
+    ) -> RunResult {
+        let image = recipe.name.clone();
+        self.begin(Arc::new(recipe), base, permits, options)
+            .await
+            .unwrap_or_else(|error| RunResult::Refused { image, error })
+    }
+
+    async fn begin(
+        &self,
+        recipe: Arc<Recipe>,
+        base: Option<(String, watch::Receiver<Option<Made>>)>,
+        permits: &Semaphore,
+        options: RunOptions,
+    ) -> Result<RunResult, Error> {
+        let (source, rebuilt) = match base {
+            None => (Base::Find, None),
+            Some((name, made)) => match made_by(made).await {
+                Made::Image(id) => (Base::Baked(id), Some(name)),
+                Made::Nothing => (Base::Find, None),
+                Made::Failed => return Err(Error::new(ErrorKind::BaseFailed(name))),
+            },
+        };
+        let stopped = || Error::cancelled(self.ladder.reason().unwrap_or_default());
+        let _permit = tokio::select! {
+            biased;
+            () = self.ladder.reached(Rung::Undo) => return Err(stopped()),
+            permit = permits.acquire() => permit,
+        };
+        let mut prepared = tokio::select! {
+            biased;
+            () = self.ladder.reached(Rung::Undo) => return Err(stopped()),
+            prepared = plan::prepare(&self.gateway, &self.settings, &recipe, &source) => prepared?,
+        };
+        if let Some(recipe) = rebuilt {
+            prepared.change = Change::Base { recipe };
+        }
+        if options.if_changed
+            && let Change::None {
+                image_id,
+                image_name,
+            } = prepared.change
+        {
+            return Ok(RunResult::Unchanged {
+                image: recipe.name.clone(),
+                image_id,
+                image_name,
+            });
+        }
+        bake::bake(
+            self.gateway.clone(),
+            self.settings.clone(),
+            self.ladder.clone(),
+            self.hub.clone(),
+            prepared,
+        )
+        .await
+        .map(|report| RunResult::Baked(Box::new(report)))
+    }
+}
+
+/// All names, each after the one that it starts from.
+fn ordered(recipes: &[Recipe]) -> Result<Vec<String>, Error> {
+    bake_order(recipes)
+        .map(|levels| levels.into_iter().flatten().collect())
+        .map_err(|circular| Error::new(ErrorKind::Circular(circular.cycle)))
+}
+
+/// Waits for the base; one whose task is gone has failed.
+async fn made_by(mut made: watch::Receiver<Option<Made>>) -> Made {
+    match made.wait_for(Option::is_some).await {
+        Ok(made) => made.clone().unwrap_or(Made::Failed),
+        Err(_) => Made::Failed,
+    }
+}
+
+fn what_is_made(result: &RunResult) -> Made {
+    match result {
+        RunResult::Baked(report) if report.error.is_none() => report
+            .image_id
+            .as_deref()
+            .and_then(|id| ImageId::new(id).ok())
+            .map_or(Made::Failed, Made::Image),
+        RunResult::Baked(_) | RunResult::Refused { .. } => Made::Failed,
+        RunResult::Unchanged { .. } => Made::Nothing,
+    }
+}

@@ -1,0 +1,20 @@
+//! What would happen, and why: everything about a bake that can be known
+//! before it makes anything.
+
+mod change;
+mod ingress;
+mod network;
+mod preflight;
+mod prepare;
+mod source;
+mod steps;
+mod view;
+
+pub(crate) use network::Place;
+pub(crate) use prepare::{Base, Machine, Prepared, plan, prepare};
+pub(crate) use source::newest_finished;
+pub(crate) use steps::ids;
+pub use view::{
+    Candidate, Change, Network, Plan, PlannedSource, Preflight, PreflightOutcome, SourceImage,
+    Variable,
+};

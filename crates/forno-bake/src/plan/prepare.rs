@@ -1,0 +1,534 @@
+//! Everything settled before the first effect.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forno_aws::{
+    Cidr, Gateway, Image, ImageId, Launch, NewKeyPair, NewSecurityGroup, Tags, Volume, VolumeType,
+};
+use forno_events::{BakeId, StepInfo};
+use forno_recipe::{BakeFacts, Digest, Disk, Late, Recipe, UserData};
+use jiff::Timestamp;
+
+use super::change::compare;
+use super::ingress;
+use super::network::{Ground, Place, ground, places};
+use super::preflight::{Calls, ask};
+use super::source::{Found, fit, resolve};
+use super::steps::announce;
+use super::view::{
+    Candidate, Change, Network, Plan, PlannedSource, Preflight, SourceImage, Variable,
+};
+use crate::{Bakes, Error, ErrorKind, Settings, names};
+
+/// What a recipe starts from, as far as the run knows.
+#[derive(Clone, Debug)]
+pub(crate) enum Base {
+    /// As the recipe says, found now.
+    Find,
+    /// Baked a moment ago in the same run.
+    Baked(ImageId),
+    /// Will have been baked by then; only ever planned with.
+    Later(String),
+}
+
+/// A bake, ready to begin.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    pub(crate) recipe: Arc<Recipe>,
+    pub(crate) bake: BakeId,
+    pub(crate) region: String,
+    pub(crate) account: Option<String>,
+    pub(crate) started: Timestamp,
+    /// When everything that it makes counts as forgotten.
+    pub(crate) expires: Timestamp,
+    pub(crate) source: Image,
+    pub(crate) ground: Ground,
+    pub(crate) ingress: Vec<Cidr>,
+    pub(crate) places: Vec<Place>,
+    pub(crate) prove_places: Vec<Place>,
+    pub(crate) ami_name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) image_tags: Tags,
+    /// The recipe's tags of everything temporary.
+    pub(crate) builder_tags: Tags,
+    pub(crate) prove_user_data: Option<String>,
+    pub(crate) digest: Digest,
+    pub(crate) change: Change,
+    pub(crate) steps: Vec<StepInfo>,
+    pub(crate) warnings: Vec<String>,
+    source_found_by: String,
+}
+
+/// What does not depend on the source.
+struct Survey {
+    account: Option<String>,
+    ground: Ground,
+    ingress: Vec<Cidr>,
+    places: Vec<Place>,
+    prove_places: Vec<Place>,
+    warnings: Vec<String>,
+}
+
+/// Settles a bake, or all of it that can be settled while its base is still
+/// to be baked.
+pub(crate) async fn prepare(
+    gateway: &Gateway,
+    settings: &Settings,
+    recipe: &Arc<Recipe>,
+    base: &Base,
+) -> Result<Prepared, Error> {
+    let survey = survey(gateway, settings, recipe);
+    let found = async {
+        match base {
+            Base::Baked(id) => {
+                let image = gateway
+                    .require_image(id)
+                    .await
+                    .map_err(ErrorKind::Planning)?;
+                fit(gateway, recipe, &image)?;
+                Ok(Found {
+                    image,
+                    by: "baked in this run".to_owned(),
+                })
+            }
+            Base::Find | Base::Later(_) => resolve(gateway, recipe).await,
+        }
+    };
+    let (survey, found) = tokio::try_join!(survey, found)?;
+    settle(gateway, settings, recipe, survey, found).await
+}
+
+/// The plan of a bake, with the preflight of its calls.
+pub(crate) async fn plan(
+    gateway: &Gateway,
+    settings: &Settings,
+    recipe: &Arc<Recipe>,
+    base: &Base,
+) -> Result<Plan, Error> {
+    if let Base::Later(name) = base {
+        let survey = survey(gateway, settings, recipe).await?;
+        return unsettled(gateway, recipe, survey, name);
+    }
+    let prepared = prepare(gateway, settings, recipe, base).await?;
+    let preflight = prepared.preflight(gateway).await?;
+    Ok(prepared.view(preflight))
+}
+
+async fn survey(gateway: &Gateway, settings: &Settings, recipe: &Recipe) -> Result<Survey, Error> {
+    // First of all, and alone: without credentials everything else would say
+    // the same in other words.
+    let identity = gateway.caller_identity().await;
+    let mut warnings = Vec::new();
+    let account = match identity {
+        Ok(identity) => Some(identity.account),
+        Err(error)
+            if matches!(
+                error.kind(),
+                forno_aws::Kind::Unauthorized | forno_aws::Kind::Unsupported
+            ) =>
+        {
+            warnings.push(format!("whose credentials these are is not known: {error}"));
+            None
+        }
+        Err(error) => return Err(Error::new(ErrorKind::Planning(error))),
+    };
+    let total = recipe.builder.timeouts.total.get();
+    if let Ok(Some(expiry)) = gateway.credentials_expiry().await
+        && jiff::SignedDuration::try_from(total)
+            .is_ok_and(|total| Timestamp::now() + total > expiry)
+    {
+        warnings.push(format!(
+            "the credentials end at {expiry}, and the bake may take longer; they must renew themselves"
+        ));
+    }
+    let ground = ground(gateway, recipe).await?;
+    let ingress = async {
+        if ground.groups.is_empty() {
+            ingress::sources(gateway, &settings.ingress).await
+        } else {
+            Ok(Vec::new())
+        }
+    };
+    let types = &recipe.builder.instance_types;
+    let prove_types = &recipe.prove.instance_types;
+    let (ingress, places, prove_places) = tokio::try_join!(
+        ingress,
+        places(gateway, recipe, types, &ground.subnets),
+        async {
+            if prove_types == types {
+                Ok(None)
+            } else {
+                places(gateway, recipe, prove_types, &ground.subnets)
+                    .await
+                    .map(Some)
+            }
+        },
+    )?;
+    Ok(Survey {
+        account,
+        prove_places: prove_places.unwrap_or_else(|| places.clone()),
+        ground,
+        ingress,
+        places,
+        warnings,
+    })
+}
+
+async fn settle(
+    gateway: &Gateway,
+    settings: &Settings,
+    recipe: &Arc<Recipe>,
+    survey: Survey,
+    found: Found,
+) -> Result<Prepared, Error> {
+    let bake = BakeId::new(&recipe.name);
+    let started = Timestamp::now();
+    let source = found.image;
+    let facts = BakeFacts {
+        bake_id: bake.to_string(),
+        bake_short_id: bake.short().to_owned(),
+        started,
+        source_id: source.id.to_string(),
+        source_name: source.name.clone().unwrap_or_default(),
+    };
+    let render = |late: &Late| {
+        late.render(&facts)
+            .map_err(|error| Error::new(ErrorKind::Recipe(error.to_string())))
+    };
+    let render_all = |tags: &BTreeMap<String, Late>| {
+        tags.iter()
+            .map(|(key, late)| Ok((key.clone(), render(late)?)))
+            .collect::<Result<Tags, Error>>()
+    };
+    let ami_name = render(&recipe.ami_name)?;
+    check_ami_name(&ami_name)?;
+    let taken = gateway
+        .images_named(&ami_name)
+        .await
+        .map_err(ErrorKind::Planning)?;
+    if let Some(image) = taken.first() {
+        return Err(Error::new(ErrorKind::Preflight(format!(
+            "the name `{ami_name}` is taken by {} in {}",
+            image.id,
+            gateway.region()
+        )))
+        .with_hint("put something that differs from bake to bake into image.ami_name, such as {{ bake.timestamp }}"));
+    }
+    let prove_user_data = match &recipe.prove.user_data {
+        None => None,
+        Some(UserData::Text(late)) => Some(render(late)?),
+        Some(UserData::File(path)) => Some(
+            fs_err::read_to_string(&path.absolute)
+                .map_err(Error::io("read the user data of the test machine"))?,
+        ),
+    };
+    let digest = {
+        let recipe = Arc::clone(recipe);
+        let source = source.id.to_string();
+        // It reads every file that the recipe names.
+        tokio::task::spawn_blocking(move || forno_recipe::digest(&recipe, &source))
+            .await
+            .map_err(|error| Error::io("make the digest")(std::io::Error::other(error)))?
+            .map_err(|error| Error::io("make the digest")(std::io::Error::other(error)))?
+    };
+    let change = compare(
+        gateway,
+        &Bakes::under(&settings.home),
+        &recipe.name,
+        &digest,
+    )
+    .await?;
+    let expires = expiry(started, recipe);
+    // Forno's own win over those of the recipe.
+    let mut image_tags = render_all(&recipe.tags)?;
+    if image_tags.get("Name").is_none() {
+        image_tags.insert("Name", ami_name.as_str());
+    }
+    for (key, value) in names::tags(&bake, "image", expires).iter() {
+        image_tags.insert(key, value);
+    }
+    image_tags.insert(names::DIGEST, digest.whole.as_str());
+    image_tags.insert(names::SOURCE_IMAGE, source.id.as_str());
+    Ok(Prepared {
+        description: recipe.description.as_ref().map(render).transpose()?,
+        builder_tags: render_all(&recipe.builder.tags)?,
+        steps: announce(recipe, survey.ground.groups.is_empty()),
+        recipe: Arc::clone(recipe),
+        bake,
+        region: gateway.region().to_owned(),
+        account: survey.account,
+        started,
+        expires,
+        source,
+        ground: survey.ground,
+        ingress: survey.ingress,
+        places: survey.places,
+        prove_places: survey.prove_places,
+        ami_name,
+        image_tags,
+        prove_user_data,
+        digest,
+        change,
+        warnings: survey.warnings,
+        source_found_by: found.by,
+    })
+}
+
+/// A while after the bake must be over, so that a sweep never takes what a
+/// bake at its end is just removing.
+fn expiry(started: Timestamp, recipe: &Recipe) -> Timestamp {
+    let grace = std::time::Duration::from_mins(30);
+    jiff::SignedDuration::try_from(recipe.builder.timeouts.total.get() + grace)
+        .ok()
+        .and_then(|after| started.checked_add(after).ok())
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// EC2's rule for names of images; a template can break it with real values.
+fn check_ami_name(name: &str) -> Result<(), Error> {
+    let allowed = |c: char| {
+        c.is_ascii_alphanumeric()
+            || matches!(
+                c,
+                ' ' | '(' | ')' | '[' | ']' | '.' | '/' | '-' | '\'' | '@' | '_'
+            )
+    };
+    if (3..=128).contains(&name.len()) && name.chars().all(allowed) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Recipe(format!(
+        "`{name}` cannot be the name of an AMI: 3 to 128 letters, digits, spaces and ()[]./-'@_"
+    ))))
+}
+
+impl Prepared {
+    /// The tags of a temporary resource.
+    pub(crate) fn tags(&self, step: &str, name: &str) -> Tags {
+        let mut tags = self.builder_tags.clone();
+        tags.insert("Name", name);
+        for (key, value) in names::tags(&self.bake, step, self.expires).iter() {
+            tags.insert(key, value);
+        }
+        tags
+    }
+
+    /// The root volume of a machine of this recipe.
+    pub(crate) fn root_volume(&self, image: &Image) -> Option<Volume> {
+        let Disk {
+            size,
+            r#type,
+            iops,
+            throughput,
+            encrypted,
+            kms_key_id,
+        } = &self.recipe.builder.disk;
+        Some(Volume {
+            device: image.root_device.clone()?,
+            size_gib: size
+                .and_then(forno_recipe::Size::whole_gib)
+                .and_then(|gib| u32::try_from(gib).ok()),
+            volume_type: Some(match r#type {
+                forno_recipe::VolumeType::Gp3 => VolumeType::Gp3,
+                forno_recipe::VolumeType::Gp2 => VolumeType::Gp2,
+                forno_recipe::VolumeType::Io1 => VolumeType::Io1,
+                forno_recipe::VolumeType::Io2 => VolumeType::Io2,
+                forno_recipe::VolumeType::Standard => VolumeType::Standard,
+            }),
+            iops: *iops,
+            throughput: *throughput,
+            encrypted: encrypted.then_some(true),
+            kms_key: kms_key_id.clone(),
+        })
+    }
+
+    pub(crate) fn new_key(&self, public_key: String) -> NewKeyPair {
+        let name = names::temporary(&self.bake);
+        NewKeyPair {
+            tags: self.tags("key-pair", &name),
+            name,
+            public_key,
+        }
+    }
+
+    pub(crate) fn new_group(&self) -> NewSecurityGroup {
+        let name = names::temporary(&self.bake);
+        NewSecurityGroup {
+            description: format!("SSH to the builder of {}", self.bake),
+            vpc: self.ground.vpc.clone(),
+            tags: self.tags("security-group", &name),
+            name,
+        }
+    }
+
+    pub(crate) fn launch(&self, machine: &Machine<'_>, place: &Place) -> Launch {
+        let name = format!("{}-{}", names::temporary(&self.bake), machine.step);
+        Launch {
+            client_token: names::client_token(
+                &self.bake,
+                &[
+                    machine.step,
+                    &place.instance_type,
+                    place.subnet.as_str(),
+                    &machine.round.to_string(),
+                ],
+            ),
+            image: machine.image.id.clone(),
+            instance_type: place.instance_type.clone(),
+            subnet: Some(place.subnet.clone()),
+            security_groups: machine.groups.to_vec(),
+            public_address: self.recipe.builder.public_ip,
+            key_name: machine.key_name.map(str::to_owned),
+            user_data: machine.user_data.map(str::to_owned),
+            volumes: self.root_volume(machine.image).into_iter().collect(),
+            instance_profile: self.recipe.builder.instance_profile.clone(),
+            imds: forno_aws::Imds {
+                tokens_required: self.recipe.builder.imds.tokens
+                    == forno_recipe::ImdsTokens::Required,
+                hop_limit: Some(self.recipe.builder.imds.hop_limit),
+            },
+            tags: self.tags(machine.step, &name),
+        }
+    }
+
+    async fn preflight(&self, gateway: &Gateway) -> Result<Vec<Preflight>, Error> {
+        let Some(place) = self.places.first() else {
+            return Ok(Vec::new());
+        };
+        let key = forno_link::Identity::generate("forno preflight");
+        let launch = self.launch(
+            &Machine {
+                step: "builder",
+                image: &self.source,
+                groups: &self.ground.groups,
+                key_name: None,
+                user_data: None,
+                round: 0,
+            },
+            place,
+        );
+        let calls = Calls {
+            key: self.new_key(key.public_line()),
+            group: self.ground.groups.is_empty().then(|| self.new_group()),
+            launch,
+        };
+        ask(gateway, &calls).await
+    }
+
+    fn view(&self, preflight: Vec<Preflight>) -> Plan {
+        Plan {
+            image: self.recipe.name.clone(),
+            region: self.region.clone(),
+            account: self.account.clone(),
+            source: PlannedSource::Image(SourceImage {
+                id: self.source.id.to_string(),
+                name: self.source.name.clone(),
+                created: self.source.created,
+                found_by: self.source_found_by.clone(),
+            }),
+            ami_name: self.ami_name.clone(),
+            architecture: self.recipe.architecture.as_str().to_owned(),
+            network: network_view(&self.ground, &self.ingress),
+            candidates: candidates(&self.places),
+            variables: variables(&self.recipe),
+            tags: self
+                .image_tags
+                .iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
+            digest: Some(self.digest.clone()),
+            change: self.change.clone(),
+            steps: self.steps.clone(),
+            preflight,
+            warnings: self.warnings.clone(),
+        }
+    }
+}
+
+/// A machine to be launched, in what builder and test machine differ.
+pub(crate) struct Machine<'a> {
+    /// The tag `forno:step`.
+    pub(crate) step: &'static str,
+    pub(crate) image: &'a Image,
+    pub(crate) groups: &'a [forno_aws::SecurityGroupId],
+    pub(crate) key_name: Option<&'a str>,
+    pub(crate) user_data: Option<&'a str>,
+    /// Counts the launches after one that was accepted and came to nothing.
+    pub(crate) round: u32,
+}
+
+fn unsettled(
+    gateway: &Gateway,
+    recipe: &Recipe,
+    survey: Survey,
+    base: &str,
+) -> Result<Plan, Error> {
+    let facts = BakeFacts {
+        bake_id: BakeId::new(&recipe.name).to_string(),
+        bake_short_id: String::new(),
+        started: Timestamp::now(),
+        source_id: String::new(),
+        source_name: String::new(),
+    };
+    let ami_name = recipe
+        .ami_name
+        .render(&facts)
+        .map_err(|error| Error::new(ErrorKind::Recipe(error.to_string())))?;
+    Ok(Plan {
+        image: recipe.name.clone(),
+        region: gateway.region().to_owned(),
+        account: survey.account,
+        source: PlannedSource::BakedBefore {
+            recipe: base.to_owned(),
+        },
+        ami_name,
+        architecture: recipe.architecture.as_str().to_owned(),
+        network: network_view(&survey.ground, &survey.ingress),
+        candidates: candidates(&survey.places),
+        variables: variables(recipe),
+        tags: BTreeMap::new(),
+        digest: None,
+        change: Change::Base {
+            recipe: base.to_owned(),
+        },
+        steps: announce(recipe, survey.ground.groups.is_empty()),
+        preflight: Vec::new(),
+        warnings: survey.warnings,
+    })
+}
+
+fn network_view(ground: &Ground, ingress: &[Cidr]) -> Network {
+    Network {
+        vpc: ground.vpc.to_string(),
+        subnets: ground
+            .subnets
+            .iter()
+            .map(|subnet| subnet.id.to_string())
+            .collect(),
+        security_groups: ground.groups.iter().map(ToString::to_string).collect(),
+        ingress: ingress.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn candidates(places: &[Place]) -> Vec<Candidate> {
+    places
+        .iter()
+        .map(|place| Candidate {
+            instance_type: place.instance_type.clone(),
+            subnet: place.subnet.to_string(),
+            availability_zone: place.zone.clone(),
+        })
+        .collect()
+}
+
+fn variables(recipe: &Recipe) -> Vec<Variable> {
+    recipe
+        .vars
+        .iter()
+        .map(|(name, var)| Variable {
+            name: name.clone(),
+            value: serde_json::to_value(&var.value).unwrap_or_default(),
+            origin: serde_json::to_value(&var.origin).unwrap_or_default(),
+        })
+        .collect()
+}

@@ -1,0 +1,87 @@
+//! The steps of a bake, announced before the first begins so that a renderer
+//! can draw them all.
+
+use forno_events::{StepId, StepInfo};
+use forno_recipe::Recipe;
+
+/// The identifiers of steps, in the order of a bake.
+pub(crate) mod ids {
+    use forno_events::StepId;
+
+    macro_rules! fixed {
+        ($($name:ident = $id:literal;)*) => {
+            $(pub(crate) fn $name() -> StepId { StepId::new($id) })*
+        };
+    }
+
+    fixed! {
+        key_pair = "key-pair";
+        security_group = "security-group";
+        builder = "builder";
+        connect = "connect";
+        inventory = "inventory";
+        seal = "seal";
+        stop = "stop";
+        image = "image";
+        prover = "test-machine";
+        prover_connect = "test-connect";
+        finish = "finish";
+        teardown = "teardown";
+    }
+
+    pub(crate) fn step(index: usize) -> StepId {
+        StepId::new(format!("step-{:02}", index + 1))
+    }
+
+    pub(crate) fn check(index: usize) -> StepId {
+        StepId::new(format!("check-{:02}", index + 1))
+    }
+
+    pub(crate) fn test(index: usize) -> StepId {
+        StepId::new(format!("test-{:02}", index + 1))
+    }
+}
+
+/// All steps of baking `recipe`.
+pub(super) fn announce(recipe: &Recipe, makes_group: bool) -> Vec<StepInfo> {
+    let mut steps = Vec::new();
+    let mut add = |id: StepId, name: &str, phase: &str| {
+        steps.push(StepInfo {
+            id,
+            name: name.to_owned(),
+            phase: phase.to_owned(),
+        });
+    };
+    add(ids::key_pair(), "import the key", "key");
+    if makes_group {
+        add(ids::security_group(), "make the security group", "network");
+    }
+    add(ids::builder(), "launch the builder", "builder");
+    add(
+        ids::connect(),
+        "connect and wait until it is ready",
+        "connect",
+    );
+    for (index, step) in recipe.steps.iter().enumerate() {
+        add(ids::step(index), &step.name, "provision");
+    }
+    for (index, check) in recipe.checks.iter().enumerate() {
+        add(ids::check(index), &check.name, "check");
+    }
+    add(ids::inventory(), "list the packages", "check");
+    add(ids::seal(), "forget what must not be in the image", "seal");
+    add(ids::stop(), "stop the builder", "capture");
+    add(ids::image(), "make the image", "capture");
+    add(ids::prover(), "start a machine from the image", "prove");
+    add(
+        ids::prover_connect(),
+        "connect and wait until it is ready",
+        "prove",
+    );
+    for (index, test) in recipe.tests.iter().enumerate() {
+        add(ids::test(index), &test.name, "prove");
+    }
+    add(ids::finish(), "mark the image as finished", "prove");
+    add(ids::teardown(), "remove everything temporary", "teardown");
+    steps
+}
