@@ -106,7 +106,7 @@ const CONTAINER_TOOLS: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
-    ("findmnt", "util-linux"),
+    ("losetup", "mount"),
     ("mount", "mount"),
     ("resize2fs", "e2fsprogs"),
 ];

@@ -58,11 +58,14 @@ async fn a_container_lives_a_whole_life() {
     assert_eq!(failed.trim(), "", "failed units");
 
     // The root has the size of the disk.
-    let size = site
+    let capacity = site
         .ssh(address, "df --output=size -B1 / | tail -1")
         .await
         .unwrap();
-    assert!(size.trim().parse::<u64>().unwrap() > 9 << 30, "{size}");
+    assert!(
+        capacity.trim().parse::<u64>().unwrap() > 9 << 30,
+        "{capacity}"
+    );
 
     // The network works: names, packages.
     site.ssh(address, "sudo apt-get update -q").await.unwrap();

@@ -16,6 +16,8 @@ use crate::{Error, ErrorKind};
 
 /// How long the kernel may take to let go of a device after the unmount.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a former user of a disk may take to let go of it.
+const CLAIM_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A mounted root, in the guardian's view of the file system.
 #[derive(Debug)]
@@ -32,13 +34,12 @@ impl MountedRoot {
         path: PathBuf,
     ) -> Result<Self, Error> {
         let disk = fs_err::canonicalize(disk).map_err(|e| Error::file("find", disk, e))?;
-        if let Some(device) = loop_devices_of(&disk).first() {
-            return Err(Error::new(
-                ErrorKind::Disk,
-                format!("{} is in use by {device}", disk.display()),
-            ));
-        }
+        claim(guardian, &disk).await?;
         let root = Root::stretch(&disk)?;
+        // A file system ends at a whole block group at the earliest.
+        if root.size.saturating_sub(root.filesystem) >= 1 << 20 {
+            stretch(guardian, &disk, &root).await?;
+        }
         fs_err::create_dir_all(&path).map_err(|e| Error::file("create", &path, e))?;
         // The kernel would fill a sparse disk with empty inode tables otherwise.
         let options = format!(
@@ -49,30 +50,8 @@ impl MountedRoot {
         guardian
             .run(&["mount", "-t", "ext4", "-o", &options, from, to], "")
             .await
-            .map_err(explain_mount)?;
-        let mounted = Self { path, disk };
-        // A file system ends at a whole block group at the earliest.
-        if root.size.saturating_sub(root.filesystem) >= 1 << 20
-            && let Err(error) = mounted.stretch(guardian).await
-        {
-            mounted.unmount(guardian).await?;
-            return Err(error);
-        }
-        Ok(mounted)
-    }
-
-    async fn stretch(&self, guardian: &Guardian) -> Result<(), Error> {
-        let target = text(&self.path)?;
-        let device = guardian
-            .run(
-                &["findmnt", "-n", "-o", "SOURCE", "--mountpoint", target],
-                "",
-            )
-            .await?;
-        guardian
-            .run(&["resize2fs", device.trim()], "")
-            .await
-            .map(drop)
+            .map_err(explain)?;
+        Ok(Self { path, disk })
     }
 
     /// Unmounts; returns when the disk belongs to nobody any more.
@@ -101,7 +80,57 @@ impl MountedRoot {
     }
 }
 
-fn explain_mount(error: Error) -> Error {
+/// Makes sure that nobody uses the disk. A device that is set up and not used
+/// is a remainder, and taken down.
+async fn claim(guardian: &Guardian, disk: &Path) -> Result<(), Error> {
+    let deadline = Instant::now() + CLAIM_DEADLINE;
+    loop {
+        let devices = loop_devices_of(disk);
+        let Some(device) = devices.first() else {
+            return Ok(());
+        };
+        if Instant::now() > deadline {
+            return Err(Error::new(
+                ErrorKind::Disk,
+                format!("{} is in use by {device}", disk.display()),
+            ));
+        }
+        // On a device in use this asks only for what it does anyway: to go
+        // with its last user.
+        if let Err(error) = guardian.run(&["losetup", "-d", device], "").await {
+            tracing::debug!(%error, "a loop device stays");
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Stretches the file system over its partition. Not while it is mounted: for
+/// that the kernel asks for rights that root may lack where it is confined.
+async fn stretch(guardian: &Guardian, disk: &Path, root: &Root) -> Result<(), Error> {
+    let (offset, size) = (root.start.to_string(), root.size.to_string());
+    guardian
+        .run(
+            &["sh", "-c", STRETCH, "sh", &offset, &size, text(disk)?],
+            "",
+        )
+        .await
+        .map(drop)
+        .map_err(explain)
+}
+
+/// The device is told to go with its last user before it is used, so it goes
+/// however this ends. The check replays the journal of a machine that was
+/// killed; its first two statuses say that all is well now.
+const STRETCH: &str = r#"
+set -e
+device=$(losetup --find --show --offset "$1" --sizelimit "$2" "$3")
+exec 9<"$device"
+losetup -d "$device"
+e2fsck -f -p "$device" || [ $? -le 1 ]
+resize2fs "$device"
+"#;
+
+fn explain(error: Error) -> Error {
     let said = error.to_string();
     if said.contains("loop device") || said.contains("/dev/loop") {
         return Error::new(

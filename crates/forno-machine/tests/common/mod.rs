@@ -1,7 +1,12 @@
 //! What the tests of real machines share: a small metadata service, keys, an
 //! SSH client (OpenSSH's own, so that nothing of ours judges itself), disks.
 
-#![allow(dead_code, reason = "each test uses a part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::print_stdout,
+    reason = "each test uses a part of this and may speak"
+)]
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -85,13 +90,11 @@ impl Site {
         let (key, public_key) = make_key(dir.path(), "user").await;
         let (host_key, host_key_line) = make_key(dir.path(), "host").await;
         let host_key = fs_err::read_to_string(host_key).unwrap();
-        let indented = host_key
-            .lines()
-            .map(|line| format!("    {line}\n"))
-            .collect::<String>();
+        let indented = host_key.replace('\n', "\n    ");
         let user_data = format!(
-            "#cloud-config\nssh_keys:\n  ed25519_private: |\n{indented}  ed25519_public: {host_key_line}\n\
-             runcmd:\n  - touch /var/lib/user-data-ran\n"
+            "#cloud-config\nssh_keys:\n  ed25519_private: |\n    {}\n  ed25519_public: {host_key_line}\n\
+             runcmd:\n  - touch /var/lib/user-data-ran\n",
+            indented.trim_end()
         );
         let host = Host::start(HostConfig {
             run_dir: dir.path().join("run"),
@@ -343,9 +346,10 @@ fn answer(pages: &[(String, String)], request: &Request<Incoming>) -> (StatusCod
             }
         }
     }
-    match names.is_empty() {
-        true => (StatusCode::NOT_FOUND, String::new()),
-        false => (StatusCode::OK, names.join("\n")),
+    if names.is_empty() {
+        (StatusCode::NOT_FOUND, String::new())
+    } else {
+        (StatusCode::OK, names.join("\n"))
     }
 }
 

@@ -1,0 +1,219 @@
+//! Nothing of a host outlives its process, however that ends.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::{Site, can_run, gone, probe, source_disk, traces_of};
+use forno_machine::{Host, HostConfig, Kind, MachineSpec};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+/// A process that holds a host with one machine.
+async fn hold(kind: Kind, run_dir: &Path, spec: &MachineSpec) -> (Child, SocketAddr) {
+    fs_err::create_dir_all(run_dir).unwrap();
+    let mut child = Command::new(probe())
+        .arg("hold")
+        .arg(kind.as_str())
+        .arg(run_dir)
+        .arg(&spec.disk)
+        .arg(&spec.imds_socket)
+        .arg(spec.public_address.to_string())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let out = child.stdout.take().unwrap();
+    let line = BufReader::new(out).lines().next_line().await.unwrap();
+    let address = line.expect("the holder starts").parse().unwrap();
+    (child, address)
+}
+
+/// All descendants of a process, itself first.
+fn family(pid: u32) -> Vec<u32> {
+    let mut members = vec![pid];
+    let mut at = 0;
+    let all = fs_err::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter_map(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let parent = stat
+                .rsplit_once(')')?
+                .1
+                .split_whitespace()
+                .nth(1)?
+                .parse()
+                .ok()?;
+            Some((pid, parent))
+        })
+        .collect::<Vec<(u32, u32)>>();
+    while at < members.len() {
+        let parent = members[at];
+        members.extend(
+            all.iter()
+                .filter(|(_, p)| *p == parent)
+                .map(|(pid, _)| *pid),
+        );
+        at += 1;
+    }
+    members
+}
+
+fn kill(pid: u32) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+}
+
+fn alive(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit_once(')')
+            .unwrap()
+            .1
+            .trim_start()
+            .starts_with('Z')
+    })
+}
+
+async fn all_dead(pids: &[u32]) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while pids.iter().any(|&pid| alive(pid)) {
+        assert!(Instant::now() < deadline, "some of {pids:?} live on");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn control_groups() -> Vec<String> {
+    [
+        "/sys/fs/cgroup",
+        "/sys/fs/cgroup/systemd",
+        "/sys/fs/cgroup/unified",
+    ]
+    .iter()
+    .filter_map(|folder| fs_err::read_dir(folder).ok())
+    .flatten()
+    .flatten()
+    .map(|entry| entry.path().display().to_string())
+    .filter(|path| path.contains("/forno-"))
+    .collect()
+}
+
+async fn killed_without_trace(kind: Kind) {
+    let source = source_disk().await;
+    let site = Site::start(Kind::Stub).await;
+    let disk = site.copy_of(&source.path, "disk.raw").await;
+    let spec = site.spec(41 + kind as u8, disk);
+    let run_dir = site.dir.path().join("held");
+    let groups = control_groups();
+    let (mut child, address) = hold(kind, &run_dir, &spec).await;
+    let pid = child.id().unwrap();
+    let members = family(pid);
+    assert!(members.len() >= 3, "holder, guardian, machine: {members:?}");
+    kill(pid);
+    child.wait().await.unwrap();
+    all_dead(&members).await;
+    gone(&run_dir).await;
+    gone(&spec.disk).await;
+    // The port is free again.
+    tokio::net::TcpListener::bind(address).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while control_groups().iter().any(|group| !groups.contains(group)) {
+        assert!(Instant::now() < deadline, "{:?}", control_groups());
+        sleep(Duration::from_millis(50)).await;
+    }
+
+    // Now the guardian as well, at the same moment. The next host finds the
+    // place clean and can use the same disk at once.
+    let (mut child, _) = hold(kind, &run_dir, &spec).await;
+    let members = family(child.id().unwrap());
+    let guardians = members[1..].iter().copied().filter(|pid| {
+        std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains("__machine-guardian"))
+    });
+    for pid in guardians.chain([members[0]]) {
+        // The first of them takes others along.
+        let _ = kill_process(
+            Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
+            Signal::KILL,
+        );
+    }
+    child.wait().await.unwrap();
+    let host = Host::start(HostConfig {
+        run_dir: run_dir.clone(),
+        cache_dir: site.dir.path().join("cache"),
+        kind: Some(kind),
+        helper_exe: Some(probe()),
+    })
+    .await
+    .unwrap();
+    all_dead(&members).await;
+    let machine = host.launch(spec.clone()).await.unwrap();
+    machine.kill().await;
+    assert_eq!(traces_of(&spec.disk), Vec::<String>::new());
+    host.shutdown().await;
+    gone(&run_dir).await;
+    let left = control_groups()
+        .into_iter()
+        .filter(|group| !groups.contains(group))
+        .collect::<Vec<_>>();
+    assert_eq!(left, Vec::<String>::new());
+    site.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_host_takes_its_container_along() {
+    if can_run(Kind::Container) {
+        killed_without_trace(Kind::Container).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_host_takes_its_virtual_machine_along() {
+    if can_run(Kind::Vm) {
+        killed_without_trace(Kind::Vm).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_guardian_is_noticed() {
+    if !can_run(Kind::Container) {
+        return;
+    }
+    let source = source_disk().await;
+    let site = Site::start(Kind::Container).await;
+    let disk = site.copy_of(&source.path, "disk.raw").await;
+    let machine = site.host.launch(site.spec(45, disk)).await.unwrap();
+    let record = fs_err::read(site.dir.path().join("run/guardian.json")).unwrap();
+    let record = serde_json::from_slice::<serde_json::Value>(&record).unwrap();
+    kill(u32::try_from(record["pid"].as_u64().unwrap()).unwrap());
+    let reason = machine.off().await;
+    assert!(reason.to_string().contains("guardian"), "{reason}");
+    let spec = site.spec(46, site.dir.path().join("disk.raw"));
+    let error = site.host.launch(spec).await.unwrap_err();
+    assert_eq!(error.kind(), forno_machine::ErrorKind::Guardian);
+    let dir = site.dir.path().join("run");
+    site.host.shutdown().await;
+    gone(&dir).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_folder_has_one_living_host() {
+    let site = Site::start(Kind::Stub).await;
+    let error = Host::start(HostConfig {
+        run_dir: site.dir.path().join("run"),
+        cache_dir: site.dir.path().join("cache"),
+        kind: Some(Kind::Stub),
+        helper_exe: Some(probe()),
+    })
+    .await
+    .unwrap_err();
+    assert!(error.to_string().contains("alive"), "{error}");
+    site.host.shutdown().await;
+}

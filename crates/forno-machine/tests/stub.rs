@@ -1,0 +1,169 @@
+//! Stubs, with OpenSSH as their client.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::{Site, gone};
+use forno_machine::{Kind, Machine, OffReason, disk};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+const SOON: Duration = Duration::from_secs(30);
+
+async fn stub(site: &Site, number: u8) -> Machine {
+    let path = site.dir.path().join(format!("disk-{number}"));
+    disk::make_stub_disk(&path).unwrap();
+    site.host.launch(site.spec(number, path)).await.unwrap()
+}
+
+fn client(site: &Site, address: SocketAddr, command: &str) -> Command {
+    let mut ssh = Command::new("ssh");
+    ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"])
+        .args([
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+        ])
+        .arg("-i")
+        .arg(&site.key)
+        .args(["-p", &address.port().to_string()])
+        .arg(format!("admin@{}", address.ip()))
+        .arg(command)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    ssh
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stub_runs_commands_as_a_machine_does() {
+    let site = Site::start(Kind::Stub).await;
+    let machine = stub(&site, 51).await;
+    assert!(machine.booted().await);
+    let address = machine.ssh_address();
+    // With the host key from the user data pinned.
+    let said = site
+        .first_ssh(
+            &machine,
+            "echo $FORNO_STUB; pwd; sudo -n -H -u root FOO=bar sh -c 'echo $FOO'",
+            SOON,
+        )
+        .await;
+    assert!(said.starts_with("1\n"), "{said}");
+    assert!(said.contains("/scratch\n"), "{said}");
+    assert!(said.ends_with("bar\n"), "{said}");
+
+    let output = client(&site, address, "echo out; echo err >&2; exit 7")
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(7));
+    assert_eq!(output.stdout, b"out\n");
+    assert_eq!(output.stderr, b"err\n");
+
+    // Much data both ways, and the end of input.
+    let big = vec![b'x'; 5 << 20];
+    let mut child = client(&site, address, "cat > big; wc -c < big; cat big")
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let sent = big.clone();
+    tokio::spawn(async move {
+        stdin.write_all(&sent).await.unwrap();
+    });
+    let output = child.wait_with_output().await.unwrap();
+    let expected = [format!("{}\n", big.len()).into_bytes(), big].concat();
+    assert!(output.stdout == expected, "{} bytes", output.stdout.len());
+
+    // A client that goes away takes its command along.
+    let mut child = client(&site, address, "echo $$ > pid; sleep 1000 & wait")
+        .spawn()
+        .unwrap();
+    let pid = site
+        .ssh_until(address, "cat pid", |pid| !pid.trim().is_empty())
+        .await;
+    child.kill().await.unwrap();
+    let gone = format!("kill -0 {} 2>/dev/null || echo gone", pid.trim());
+    site.ssh_until(address, &gone, |said| said.contains("gone"))
+        .await;
+
+    // Something in the background does not hold the session.
+    let output = client(&site, address, "sleep 1000 & echo started").output();
+    let output = tokio::time::timeout(SOON, output).await.unwrap().unwrap();
+    assert_eq!(output.stdout, b"started\n");
+    site.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_gets_in() {
+    let site = Site::start(Kind::Stub).await;
+    let machine = stub(&site, 52).await;
+    let (other, _) = common::make_key(site.dir.path(), "other").await;
+    let address = machine.ssh_address();
+    let status = Command::new("ssh")
+        .args(["-F", "none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"])
+        .args([
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+        ])
+        .args(["-o", "IdentitiesOnly=yes", "-i"])
+        .arg(&other)
+        .args(["-p", &address.port().to_string()])
+        .arg(format!("admin@{}", address.ip()))
+        .arg("true")
+        .stderr(Stdio::null())
+        .status()
+        .await
+        .unwrap();
+    assert_eq!(status.code(), Some(255));
+    site.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stub_restarts_ends_and_keeps_its_disk() {
+    let site = Site::start(Kind::Stub).await;
+    let machine = stub(&site, 53).await;
+    let address = machine.ssh_address();
+    let boot_id = "cat \"$FORNO_STUB_BOOT_ID\"";
+    let first = site.first_ssh(&machine, boot_id, SOON).await;
+    site.ssh(address, "mkdir -p a && echo kept > a/file")
+        .await
+        .unwrap();
+    drop(site.ssh(address, "sudo systemctl reboot").await);
+    let second = site.ssh_until(address, boot_id, |id| id != first).await;
+    machine.reboot().await.unwrap();
+    site.ssh_until(address, boot_id, |id| id != second).await;
+    assert_eq!(machine.power_off(SOON).await, OffReason::GuestShutdown);
+
+    let copy = site.copy_of(&site.dir.path().join("disk-53"), "copy").await;
+    let again = site.host.launch(site.spec(54, copy)).await.unwrap();
+    let kept = site.first_ssh(&again, "cat a/file", SOON).await;
+    assert_eq!(kept, "kept\n");
+    drop(site.ssh(again.ssh_address(), "sudo shutdown -h now").await);
+    assert_eq!(again.off().await, OffReason::GuestShutdown);
+    let error = again.reboot().await.unwrap_err();
+    assert!(error.to_string().contains("powered off"), "{error}");
+    let dir = site.dir.path().to_owned();
+    site.host.shutdown().await;
+    gone(&dir).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_stubs_at_once() {
+    let site = Site::start(Kind::Stub).await;
+    let site = &site;
+    let stubs = futures::future::join_all((60..160).map(|number| stub(site, number))).await;
+    let run = stubs
+        .iter()
+        .map(|machine| site.first_ssh(machine, "echo here", SOON * 4));
+    let said = futures::future::join_all(run).await;
+    assert!(said.iter().all(|line| line == "here\n"));
+    futures::future::join_all(stubs.iter().map(Machine::kill)).await;
+}
