@@ -57,7 +57,10 @@ impl Filters {
 
     /// Whether a resource is selected. `values` gives what a resource has
     /// under a filter name; `tags` its tags.
-    #[expect(clippy::needless_pass_by_value, reason = "callers make the iterator on the spot")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers make the iterator on the spot"
+    )]
     pub(crate) fn select<'t, T, V>(&self, tags: T, values: V) -> bool
     where
         T: IntoIterator<Item = (&'t str, &'t str)> + Clone,

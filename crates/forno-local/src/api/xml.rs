@@ -132,9 +132,9 @@ mod tests {
             let mut read = String::new();
             loop {
                 match reader.read_event().unwrap() {
-                    Event::Text(part) => read.push_str(&part.decode().unwrap()),
+                    Event::Text(part) => read.push_str(&part.xml10_content()),
                     Event::GeneralRef(part) => {
-                        let name = part.decode().unwrap();
+                        let name = part.xml10_content();
                         match part.resolve_char_ref().unwrap() {
                             Some(c) => read.push(c),
                             None => read.push_str(quick_xml::escape::resolve_predefined_entity(&name).unwrap()),

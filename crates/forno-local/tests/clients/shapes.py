@@ -1,0 +1,88 @@
+"""Holds raw replies against the shapes of the official service model.
+
+Botocore's parser takes what it knows and passes over the rest in silence, so a
+wrong element name would only show as a missing value. Here every element must
+be known, every scalar of its type, every word one of the enumeration's."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+NAMESPACE = "{http://ec2.amazonaws.com/doc/2016-11-15/}"
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+def walk_reply(operation, body):
+    """All faults of one reply, as a list of sentences."""
+    root = ElementTree.fromstring(body)
+    faults = []
+    if root.tag != f"{NAMESPACE}{operation.name}Response":
+        return [f"the root element is {root.tag}"]
+    children = list(root)
+    if not children or children[0].tag != f"{NAMESPACE}requestId" or not children[0].text:
+        faults.append("requestId does not come first")
+    rest = children[1:]
+    if operation.output_shape is None:
+        for child in rest:
+            if (local(child), child.text) != ("return", "true"):
+                faults.append(f"unknown element {local(child)}")
+        return faults
+    # EC2 itself sends `return` where its model has forgotten it.
+    names = {wire_name(name, shape) for name, shape in operation.output_shape.members.items()}
+    rest = [child for child in rest if local(child) != "return" or "return" in names]
+    structure(operation.output_shape, rest, operation.name, faults)
+    return faults
+
+
+def local(element):
+    return element.tag.removeprefix(NAMESPACE)
+
+
+def wire_name(name, shape):
+    return shape.serialization.get("name", name)
+
+
+def structure(shape, children, path, faults):
+    members = {wire_name(name, member): member for name, member in shape.members.items()}
+    seen = set()
+    for child in children:
+        name = local(child)
+        if name not in members:
+            faults.append(f"{path}: unknown element {name}")
+        elif name in seen:
+            faults.append(f"{path}: {name} appears twice")
+        else:
+            seen.add(name)
+            value(members[name], child, f"{path}.{name}", faults)
+    for name in shape.required_members:
+        if wire_name(name, shape.members[name]) not in seen:
+            faults.append(f"{path}: required {name} is missing")
+
+
+def value(shape, element, path, faults):
+    kind = shape.type_name
+    text = element.text or ""
+    if kind == "structure":
+        structure(shape, list(element), path, faults)
+        return
+    if kind == "list":
+        for index, item in enumerate(element):
+            wanted = shape.member.serialization.get("name", "member")
+            if local(item) != wanted:
+                faults.append(f"{path}: list element {local(item)} instead of {wanted}")
+            value(shape.member, item, f"{path}[{index}]", faults)
+        return
+    if len(element):
+        faults.append(f"{path}: a {kind} with children")
+    fits = {
+        "string": lambda: not getattr(shape, "enum", None) or text in shape.enum,
+        "boolean": lambda: text in ("true", "false"),
+        "integer": lambda: re.fullmatch(r"-?\d+", text),
+        "long": lambda: re.fullmatch(r"-?\d+", text),
+        "double": lambda: re.fullmatch(r"-?\d+(\.\d+)?", text),
+        "float": lambda: re.fullmatch(r"-?\d+(\.\d+)?", text),
+        "timestamp": lambda: TIMESTAMP.fullmatch(text),
+    }
+    if kind not in fits:
+        faults.append(f"{path}: the walker knows no {kind}")
+    elif not fits[kind]():
+        faults.append(f"{path}: {text!r} is no {kind} of the model")

@@ -1,0 +1,100 @@
+"""Who may ask, and how refusals look in each protocol."""
+
+import datetime
+import unittest
+import urllib.error
+import urllib.request
+from unittest import mock
+
+import botocore.auth
+
+from support import KEY, REGION, SECRET, SOURCE, URL, Case, client
+
+
+class Access(Case):
+    def test_caller_identity(self):
+        identity = client("sts").get_caller_identity()
+        self.assertRegex(identity["Account"], r"^\d{12}$")
+        self.assertTrue(identity["Arn"].startswith(f"arn:aws:iam::{identity['Account']}:"))
+
+    def test_presigned_request(self):
+        url = client("sts").generate_presigned_url("get_caller_identity", HttpMethod="GET")
+        with urllib.request.urlopen(url) as reply:
+            self.assertIn(b"<Account>", reply.read())
+        with self.assertRaises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(url.replace("GetCallerIdentity", "GetSessionToken"))
+        self.assertEqual(caught.exception.code, 403)
+
+    def test_wrong_secret(self):
+        error = self.refused("AuthFailure", client(secret="x" * 40).describe_regions)
+        self.assertEqual(error["ResponseMetadata"]["HTTPStatusCode"], 401)
+        self.refused("SignatureDoesNotMatch", client("sts", secret="x" * 40).get_caller_identity)
+        self.refused("InvalidSignatureException", client("ssm", secret="x" * 40).get_parameter, Name=SOURCE)
+
+    def test_unknown_key(self):
+        self.refused("AuthFailure", client(key="AKIAOTHER").describe_regions)
+        self.refused("InvalidClientTokenId", client("sts", key="AKIAOTHER").get_caller_identity)
+        self.refused("UnrecognizedClientException", client("ssm", key="AKIAOTHER").get_parameter, Name=SOURCE)
+
+    def test_unsigned(self):
+        request = urllib.request.Request(URL, data=b"Action=DescribeRegions&Version=2016-11-15")
+        with self.assertRaises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request)
+        self.assertEqual(caught.exception.code, 403)
+        self.assertIn(b"<Code>MissingAuthenticationToken</Code>", caught.exception.read())
+
+    def test_old_request(self):
+        past = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=20)
+        with mock.patch.object(botocore.auth, "get_current_datetime", lambda remove_tzinfo=True: past.replace(tzinfo=None)):
+            self.refused("RequestExpired", self.ec2.describe_regions)
+
+    def test_unknown_region(self):
+        self.refused("AuthFailure", client(region="mars-north-1").describe_regions)
+
+    def test_unknown_action(self):
+        self.refused("InvalidAction", self.ec2.describe_fleets)
+
+    def test_unknown_parameter(self):
+        self.refused("UnknownParameter", self.ec2.run_instances, ImageId=self.source(), InstanceType="t3.micro",
+                     MinCount=1, MaxCount=1, KernelId="aki-12345678")
+
+    def test_other_paths_and_sizes(self):
+        for path, code in (("/x", 404), ("/latest/meta-data/", 404)):
+            with self.assertRaises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(URL + path)
+            self.assertEqual(caught.exception.code, code)
+        with self.assertRaises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(urllib.request.Request(URL, data=b"x" * 300_000))
+        self.assertEqual(caught.exception.code, 413)
+
+    def test_other_regions_share_nothing(self):
+        elsewhere = client(region="eu-west-1" if REGION != "eu-west-1" else "us-east-1")
+        self.assertEqual(elsewhere.describe_images()["Images"], [])
+        self.assertEqual(elsewhere.describe_instances()["Reservations"], [])
+        mine, theirs = self.ec2.describe_vpcs(), elsewhere.describe_vpcs()
+        self.assertNotEqual(mine["Vpcs"][0]["VpcId"], theirs["Vpcs"][0]["VpcId"])
+
+    def test_parameters(self):
+        ssm = client("ssm")
+        found = ssm.get_parameter(Name=SOURCE)["Parameter"]
+        self.assertEqual((found["Type"], found["DataType"]), ("String", "aws:ec2:image"))
+        image = self.ec2.describe_images(ImageIds=[found["Value"]])["Images"][0]
+        self.assertRegex(image["Name"], r"^debian-12-amd64-\d{8}-\d{4}$")
+        both = ssm.get_parameters(Names=[SOURCE, "/aws/service/none"])
+        self.assertEqual([p["Value"] for p in both["Parameters"]], [found["Value"]])
+        self.assertEqual(both["InvalidParameters"], ["/aws/service/none"])
+        self.refused("ParameterNotFound", ssm.get_parameter, Name="/aws/service/none")
+        self.refused("UnknownOperationException", ssm.describe_parameters)
+        pages = ssm.get_paginator("get_parameters_by_path").paginate(
+            Path="/aws/service/debian", Recursive=True, PaginationConfig={"PageSize": 1}
+        )
+        names = [p["Name"] for page in pages for p in page["Parameters"]]
+        self.assertIn(SOURCE, names)
+        self.assertEqual(len(names), 2)
+
+    def test_secret_is_not_the_key(self):
+        self.assertNotEqual(KEY, SECRET)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,134 @@
+"""Images and snapshots."""
+
+from support import Case, client, tags, unique
+
+
+class Public(Case):
+    def test_found_as_on_aws(self):
+        mine = {"Owners": ["136693071363"], "Filters": [
+            {"Name": "name", "Values": ["debian-12-amd64-*"]}, {"Name": "architecture", "Values": ["x86_64"]},
+            {"Name": "root-device-type", "Values": ["ebs"]}, {"Name": "virtualization-type", "Values": ["hvm"]},
+            {"Name": "state", "Values": ["available"]}]}
+        images = self.ec2.describe_images(**mine)["Images"]
+        self.assertEqual([image["ImageId"] for image in images], [self.source()])
+        image = images[0]
+        self.assertEqual((image["RootDeviceName"], image["Public"], image["ImageOwnerAlias"]), ("/dev/xvda", True, "amazon"))
+        self.assertEqual(self.ec2.describe_images(Owners=["amazon"])["Images"], images)
+        self.assertNotIn(image["ImageId"], [i["ImageId"] for i in self.ec2.describe_images(Owners=["self"])["Images"]])
+
+    def test_bad_questions(self):
+        find = self.ec2.describe_images
+        self.refused("InvalidAMIID.Malformed", find, ImageIds=["ami-x"])
+        self.refused("InvalidAMIID.NotFound", find, ImageIds=["ami-12345678"])
+        self.refused("InvalidUserID.Malformed", find, Owners=["debian"])
+        self.refused("InvalidParameterValue", find, Filters=[{"Name": "nmae", "Values": ["x"]}])
+
+    def test_not_ours(self):
+        self.refused("AuthFailure", self.ec2.deregister_image, ImageId=self.source())
+        snapshot = self.ec2.describe_images(ImageIds=[self.source()])["Images"][0]["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+        self.refused("UnauthorizedOperation", self.ec2.delete_snapshot, SnapshotId=snapshot)
+
+
+class Made(Case):
+    def test_from_a_stopped_instance(self):
+        found = self.running(BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 12}}])
+        instance = found["InstanceId"]
+        self.ec2.stop_instances(InstanceIds=[instance])
+        self.until(instance, "stopped")
+        name = unique("image")
+        reply = self.ec2.create_image(InstanceId=instance, Name=name, Description="d",
+                                      TagSpecifications=tags("image", a="i") + tags("snapshot", a="s"))
+        image = reply["ImageId"]
+        self.addCleanup(self.forget, image)
+        self.refused("InvalidAMIName.Duplicate", self.ec2.create_image, InstanceId=instance, Name=name)
+        made = self.available(image)
+        self.assertEqual(made["Tags"], [{"Key": "a", "Value": "i"}])
+        self.assertEqual((made["Name"], made["Description"], made["SourceInstanceId"]), (name, "d", instance))
+        self.assertEqual(made["SourceImageId"], found["ImageId"])
+        disk = made["BlockDeviceMappings"][0]
+        self.assertEqual((disk["DeviceName"], disk["Ebs"]["VolumeSize"]), ("/dev/xvda", 12))
+        snapshot = disk["Ebs"]["SnapshotId"]
+        shown = self.ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]
+        self.assertEqual((shown["State"], shown["Progress"], shown["VolumeSize"]), ("completed", "100%", 12))
+        self.assertEqual(shown["Tags"], [{"Key": "a", "Value": "s"}])
+        self.assertEqual(shown["Description"], f"Created by CreateImage({instance}) for {image}")
+        self.assertEqual(self.describe(instance)["State"]["Name"], "stopped")
+        self.ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[snapshot])
+        self.terminate(instance)
+
+        second = self.running(ImageId=image)
+        self.assertEqual(second["ImageId"], image)
+        size = self.ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [second["InstanceId"]]}])
+        self.assertEqual([(v["Size"], v["SnapshotId"]) for v in size["Volumes"]], [(12, snapshot)])
+        self.refused("InvalidBlockDeviceMapping", self.launch, ImageId=image,
+                     BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 8}}])
+        self.terminate(second["InstanceId"])
+
+        self.refused("InvalidSnapshot.InUse", self.ec2.delete_snapshot, SnapshotId=snapshot)
+        self.ec2.deregister_image(ImageId=image)
+        self.refused("InvalidAMIID.Unavailable", self.ec2.deregister_image, ImageId=image)
+        self.refused("InvalidAMIID.Unavailable", self.launch, ImageId=image)
+        self.refused("InvalidAMIID.NotFound", self.ec2.describe_images, ImageIds=[image])
+        self.ec2.delete_snapshot(SnapshotId=snapshot)
+        self.refused("InvalidSnapshot.NotFound", self.ec2.delete_snapshot, SnapshotId=snapshot)
+
+    def test_from_a_running_instance(self):
+        instance = self.running()["InstanceId"]
+        image = self.image(instance)
+        self.available(image)
+        self.until(instance, "running", unlike=("stopped", "terminated"))
+        live = self.image(instance, NoReboot=True)
+        self.ec2.get_waiter("image_available").wait(ImageIds=[live], WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+        self.assertEqual(self.describe(instance)["State"]["Name"], "running")
+
+    def test_deregister_with_snapshots(self):
+        instance = self.running()["InstanceId"]
+        image = self.image(instance, NoReboot=True)
+        snapshot = self.available(image)["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+        self.refused("DryRunOperation", self.ec2.deregister_image, ImageId=image, DryRun=True)
+        reply = self.ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
+        self.assertEqual(reply["DeleteSnapshotResults"], [{"SnapshotId": snapshot, "ReturnCode": "success"}])
+        self.refused("InvalidSnapshot.NotFound", self.ec2.describe_snapshots, SnapshotIds=[snapshot])
+
+    def test_deregistered_while_pending(self):
+        instance = self.running()["InstanceId"]
+        image = self.ec2.create_image(InstanceId=instance, Name=unique("image"))["ImageId"]
+        self.ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
+        self.refused("InvalidAMIID.NotFound", self.ec2.describe_images, ImageIds=[image])
+        self.until(instance, "running")
+
+    def test_bad_input(self):
+        instance = self.running()["InstanceId"]
+        create = client(check=False).create_image
+        self.refused("InvalidAMIName.Malformed", create, InstanceId=instance, Name="a")
+        self.refused("InvalidAMIName.Malformed", create, InstanceId=instance, Name="a:b:c")
+        self.refused("InvalidInstanceID.NotFound", create, InstanceId="i-12345678", Name=unique())
+        self.refused("InvalidParameterValue", create, InstanceId=instance, Name=unique(), TagSpecifications=tags("volume", a="b"))
+        self.refused("Unsupported", create, InstanceId=instance, Name=unique(), SnapshotLocation="local")
+        self.refused("DryRunOperation", create, InstanceId=instance, Name=unique(), DryRun=True)
+        self.terminate(instance)
+        self.refused("IncorrectInstanceState", create, InstanceId=instance, Name=unique())
+
+    def test_attributes(self):
+        instance = self.running()["InstanceId"]
+        image = self.image(instance, NoReboot=True)
+        self.available(image)
+        modify = self.ec2.modify_image_attribute
+        modify(ImageId=image, Description={"Value": "new"})
+        modify(ImageId=image, LaunchPermission={"Add": [{"UserId": "111122223333"}]})
+        shared = self.ec2.describe_images(ExecutableUsers=["111122223333"])["Images"]
+        self.assertEqual([(i["ImageId"], i["Description"]) for i in shared], [(image, "new")])
+        self.refused("InvalidAMIAttributeItemValue", modify, ImageId=image, LaunchPermission={"Add": [{"UserId": "x"}]})
+
+    def test_pages(self):
+        instance = self.running()["InstanceId"]
+        mark = unique("page")
+        images = {self.image(instance, NoReboot=True, TagSpecifications=tags("image", mark=mark)) for _ in range(3)}
+        pages = list(self.ec2.get_paginator("describe_images").paginate(
+            Filters=[{"Name": "tag:mark", "Values": [mark]}], PaginationConfig={"PageSize": 2}))
+        self.assertEqual([len(page["Images"]) for page in pages], [2, 1])
+        self.assertEqual({image["ImageId"] for page in pages for image in page["Images"]}, images)
+        snapshots = self.ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], PaginationConfig={"PageSize": 5})
+        self.assertGreaterEqual(sum(len(page["Snapshots"]) for page in snapshots), 3)
+        for image in images:
+            self.available(image)

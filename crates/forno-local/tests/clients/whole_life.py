@@ -1,0 +1,75 @@
+"""A bake by hand, on real machines: run as a program by the container test."""
+
+import os
+import subprocess
+import sys
+import unittest
+
+from support import Case, tags, unique
+
+KEY = os.environ.get("FORNO_TEST_KEY", "")
+
+
+class WholeLife(Case):
+    def ssh(self, address, port, script):
+        command = ["ssh", "-i", KEY, "-p", str(port), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+                   "-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", f"admin@{address}", script]
+        return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+    def reach(self, found):
+        port = next((tag["Value"] for tag in found.get("Tags", []) if tag["Key"] == "forno:ssh-port"), 22)
+
+        def says(script):
+            done = self.ssh(found["PublicIpAddress"], port, script)
+            return done.stdout.strip() if done.returncode == 0 else None
+
+        self.eventually(lambda: says("cloud-init status --wait >/dev/null; echo up") == "up", "ssh with the imported key")
+        return says
+
+    def boot(self, image, key):
+        found = self.running(ImageId=image, KeyName=key, MetadataOptions={"HttpTokens": "required"},
+                             UserData="#!/bin/sh\necho told > /var/lib/user-data-ran\n",
+                             BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 10}}],
+                             TagSpecifications=tags("instance", Name="whole life"))
+        return found, self.reach(found)
+
+    def test_whole_life(self):
+        key = unique("key")
+        with open(KEY + ".pub", encoding="ascii") as file:
+            self.ec2.import_key_pair(KeyName=key, PublicKeyMaterial=file.read())
+        self.addCleanup(self.ec2.delete_key_pair, KeyName=key)
+        first, says = self.boot(self.source(), key)
+        self.assertEqual(says("cat /var/lib/user-data-ran"), "told")
+        self.assertEqual(says("cloud-init query instance_id"), first["InstanceId"])
+        self.assertEqual(says("cloud-init query region"), first["Placement"]["AvailabilityZone"][:-1])
+        # The metadata service as the guest sees it: version 1 is refused.
+        status = "curl -s -o /dev/null -w '%{http_code}' http://169.254.169.254/latest/meta-data/instance-id"
+        self.assertEqual(says(status), "401")
+        gib = int(says("df --output=size -B1G / | tail -1"))
+        self.assertGreaterEqual(gib, 9, "the root follows the size of its volume")
+        self.eventually(
+            lambda: self.ec2.describe_instance_status(InstanceIds=[first["InstanceId"]])["InstanceStatuses"][0][
+                "InstanceStatus"]["Status"] == "ok", "status checks")
+        self.assertEqual(says("echo baked | sudo tee /etc/marker"), "baked")
+        self.assertIn("login:", self.ec2.get_console_output(InstanceId=first["InstanceId"])["Output"])
+
+        self.ec2.stop_instances(InstanceIds=[first["InstanceId"]])
+        self.until(first["InstanceId"], "stopped")
+        image = self.image(first["InstanceId"])
+        self.available(image)
+        self.terminate(first["InstanceId"])
+
+        second, says = self.boot(image, key)
+        self.assertEqual(says("cat /etc/marker"), "baked")
+        self.assertEqual(says("cloud-init query instance_id"), second["InstanceId"])
+        # A guest that shuts itself down stops, and says why.
+        says("sudo systemctl poweroff")
+        stopped = self.until(second["InstanceId"], "stopped")
+        self.assertEqual(stopped["StateReason"]["Code"], "Client.InstanceInitiatedShutdown")
+        self.terminate(second["InstanceId"])
+
+
+if __name__ == "__main__":
+    if not KEY:
+        sys.exit("FORNO_TEST_KEY names no key")
+    unittest.main(verbosity=2)
