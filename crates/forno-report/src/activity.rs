@@ -117,6 +117,11 @@ impl Activity {
         }
     }
 
+    /// How long it has taken.
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
     /// It is over; `what` replaces its title where given.
     pub fn finish(self, outcome: Outcome, what: Option<&str>) -> io::Result<()> {
         let line = format!(

@@ -33,8 +33,10 @@ pub use mode::{Mode, Surroundings};
 pub use model::{BakeView, Finished, Phase, StepState, StepView, Story, Stuck, Waiting};
 pub use plain::Plain;
 pub use quiet::Quiet;
+pub use sentences::labelled;
+pub use summary::remains;
 pub use theme::Theme;
-pub use words::{bytes, clean, duration};
+pub use words::{bytes, clean, duration, width};
 
 /// Folds events into something to look at.
 ///

@@ -109,7 +109,7 @@ pub(crate) fn note(
 }
 
 /// A label and a text whose further lines stand under its first.
-pub(crate) fn labelled(label: &str, text: &str) -> Vec<String> {
+pub fn labelled(label: &str, text: &str) -> Vec<String> {
     let indent = " ".repeat(console::measure_text_width(label) + 1);
     text.lines()
         .enumerate()

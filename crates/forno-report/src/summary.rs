@@ -27,7 +27,7 @@ pub(crate) fn bake(theme: Theme, bake: &BakeView, bakes: Option<&Path>) -> Vec<S
         lines.push(format!("  {}", theme.faint(&phases.join(", "))));
     }
     lines.extend(failure(theme, bake, finished, bakes));
-    lines.extend(remains(theme, bake, finished));
+    lines.extend(remains(theme, bake).iter().map(|line| format!("  {line}")));
     lines
 }
 
@@ -95,12 +95,13 @@ fn failure(
     lines.into_iter().map(|line| format!("  {line}")).collect()
 }
 
-fn remains(theme: Theme, bake: &BakeView, finished: &Finished) -> Vec<String> {
+/// What is still there beside the image, and how to remove it.
+pub fn remains(theme: Theme, bake: &BakeView) -> Vec<String> {
     let mut lines = Vec::new();
     let stuck = bake.stuck.len();
-    let leaks = usize::try_from(finished.leaks)
-        .unwrap_or(usize::MAX)
-        .max(stuck);
+    let finished = bake.finished.as_ref();
+    let leaks = finished.map_or(0, |finished| finished.leaks);
+    let leaks = usize::try_from(leaks).unwrap_or(usize::MAX).max(stuck);
     if leaks > 0 {
         let noun = if leaks == 1 { "resource" } else { "resources" };
         lines.push(theme.bad(&format!("left behind: {leaks} {noun}")));
@@ -124,7 +125,7 @@ fn remains(theme: Theme, bake: &BakeView, finished: &Finished) -> Vec<String> {
     let kept: Vec<&Resource> = bake
         .resources
         .iter()
-        .filter(|made| !is_result(bake, finished, made))
+        .filter(|made| !is_result(bake, made))
         .filter(|made| bake.stuck.iter().all(|stuck| stuck.resource != **made))
         .collect();
     if !kept.is_empty() {
@@ -133,17 +134,16 @@ fn remains(theme: Theme, bake: &BakeView, finished: &Finished) -> Vec<String> {
             lines.push(format!("  {} in {}", resource(made), clean(&made.region)));
         }
     }
-    lines.into_iter().map(|line| format!("  {line}")).collect()
+    lines
 }
 
 /// The image of a good bake, and the snapshots that it consists of.
-fn is_result(bake: &BakeView, finished: &Finished, made: &Resource) -> bool {
-    let image_stays = finished.image_id.is_some()
-        && bake
-            .resources
-            .iter()
-            .any(|other| Some(&other.id) == finished.image_id.as_ref());
-    Some(&made.id) == finished.image_id.as_ref() || (image_stays && made.kind == "snapshot")
+fn is_result(bake: &BakeView, made: &Resource) -> bool {
+    let finished = bake.finished.as_ref();
+    let Some(image) = finished.and_then(|finished| finished.image_id.as_ref()) else {
+        return false;
+    };
+    made.id == *image || made.kind == "snapshot"
 }
 
 /// The end of several bakes, a line each; nothing when there was only one.

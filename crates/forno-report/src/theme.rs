@@ -71,6 +71,11 @@ impl Theme {
         }
     }
 
+    /// Whether more than ASCII is shown.
+    pub fn is_unicode(self) -> bool {
+        std::ptr::eq(self.glyphs, &raw const UNICODE)
+    }
+
     fn paint(self, style: Style, text: &str) -> String {
         if self.colour && !text.is_empty() {
             format!("{style}{text}{style:#}")
@@ -92,6 +97,21 @@ impl Theme {
             Outcome::Cancelled => self.warn(glyphs.cancelled),
             Outcome::Tolerated => self.warn(glyphs.tolerated),
         }
+    }
+
+    /// The mark of what is good.
+    pub fn ok(self) -> String {
+        self.outcome(Outcome::Ok)
+    }
+
+    /// The mark of what failed.
+    pub fn failed(self) -> String {
+        self.outcome(Outcome::Failed)
+    }
+
+    /// The mark of what was not necessary.
+    pub fn skipped(self) -> String {
+        self.outcome(Outcome::Skipped)
     }
 
     pub(crate) fn start(self) -> String {

@@ -58,6 +58,11 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
+/// How many columns a text takes, escape codes not counted.
+pub fn width(text: &str) -> usize {
+    console::measure_text_width(text)
+}
+
 /// At most so many columns, escape codes of ours not counted.
 pub(crate) fn fit(text: &str, columns: usize, ellipsis: &str) -> String {
     // Where there is room for little more than the dots, the text matters more.

@@ -91,12 +91,8 @@ fn plain_lines_have_colour_only_when_asked() {
 
 #[test]
 fn a_recording_that_stops_says_so() {
-    let cut: String = GOOD
-        .lines()
-        .take(20)
-        .map(|line| format!("{line}\n"))
-        .collect();
-    let text = plain(&cut, options(true, false));
+    let cut: Vec<_> = GOOD.lines().take(20).collect();
+    let text = plain(&cut.join("\n"), options(true, false));
     assert!(
         text.ends_with("base: no end recorded after 37.1s\n"),
         "{text}"
