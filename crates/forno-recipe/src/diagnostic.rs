@@ -4,6 +4,7 @@
 //! and renders with an excerpt of the file for people. Excerpts never show the
 //! parts of a file that hold secrets: those are blanked before anything is rendered.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use serde::Serialize;
 use crate::recipe::MASK;
 
 /// A text that problems point into.
-#[derive(Debug)]
 pub(crate) struct SourceText {
     pub(crate) path: PathBuf,
     /// The path as it is shown.
@@ -22,6 +22,13 @@ pub(crate) struct SourceText {
     pub(crate) text: String,
     /// Parts that are never shown.
     pub(crate) hidden: Vec<Range<usize>>,
+}
+
+/// Without the text: it may hold secrets.
+impl fmt::Debug for SourceText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
 }
 
 /// A range of bytes in a text.
@@ -306,8 +313,8 @@ impl Diagnostics {
     }
 }
 
-impl std::fmt::Display for Diagnostics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(false))
     }
 }

@@ -4,6 +4,7 @@
 //! (`forno.toml` under a recipe) and every value still points to where it was
 //! written.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,13 +14,20 @@ use toml::de::{DeTable, DeValue};
 use crate::diagnostic::{Diagnostics, Problem, SourceText, Span};
 
 /// A value and where it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Node {
     pub(crate) span: Span,
     pub(crate) kind: Kind,
 }
 
-#[derive(Clone, Debug)]
+/// Without the value: it may be a secret.
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {:?}", self.describe(), self.span)
+    }
+}
+
+#[derive(Clone)]
 pub(crate) enum Kind {
     String(String),
     Integer(i64),
@@ -31,7 +39,7 @@ pub(crate) enum Kind {
 }
 
 /// A key of a table with its value.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) key_span: Span,

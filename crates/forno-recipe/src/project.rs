@@ -1,6 +1,7 @@
 //! A repository of recipes: where it begins, which recipes it has, how one is named.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::check;
@@ -44,7 +45,7 @@ pub struct RecipeEntry {
 }
 
 /// Values from outside.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Inputs {
     /// `--var NAME=VALUE`, in order; the last one of a name wins.
     pub vars: Vec<(String, String)>,
@@ -55,6 +56,18 @@ pub struct Inputs {
     pub unset: Unset,
     /// The key by which secrets enter the digest (`FORNO_DIGEST_KEY`).
     pub digest_key: Option<secrecy::SecretString>,
+}
+
+/// Names alone: any value may be a secret.
+impl fmt::Debug for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let vars: Vec<&str> = self.vars.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Inputs")
+            .field("vars", &vars)
+            .field("var_files", &self.var_files)
+            .field("unset", &self.unset)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What happens to a variable for which nothing gives a value.

@@ -274,7 +274,8 @@ fn ignore_files_above_the_project_do_not_matter() {
 
 #[test]
 fn the_source_and_nothing_else() {
-    let recipe = fixture().load_with("worker", &given()).unwrap();
+    let fixture = fixture();
+    let recipe = fixture.load_with("worker", &given()).unwrap();
     let one = digest(&recipe, "ami-1").unwrap();
     assert_eq!(
         digest(&recipe, "ami-2").unwrap().changes_since(&one),

@@ -391,6 +391,32 @@ ansible = { playbook = "p.yml", extra_vars = { list = ["{{ vars.token }}"], n = 
 }
 
 #[test]
+fn no_debug_output_holds_a_secret() {
+    let fixture = Fixture::below_head("[vars]\ntoken = { secret = true }\nn = 1\n")
+        .file(
+            "forno.toml",
+            "[vars]\nother = { default = \"hunter2-default\", secret = true }\n",
+        )
+        .file("v.toml", "token = \"hunter2-file\"\nn = \"x\"\n");
+    let given = Inputs {
+        var_files: vec![fixture.path("v.toml")],
+        digest_key: Some("hunter2-key".into()),
+        vars: vec![("token".into(), "hunter2-var".into())],
+        ..environment(&[("X", "hunter2-env")])
+    };
+    let error = fixture.load_with("worker", &given).unwrap_err();
+    for shown in [
+        format!("{given:?}"),
+        format!("{error:?}"),
+        format!("{error}"),
+        format!("{:?}", fixture.project().unwrap()),
+        serde_json::to_string(error.problems()).unwrap(),
+    ] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
 fn without_secrets_at_hand_the_rest_is_checked() {
     let fixture = Fixture::below_head(
         "[vars]\ntoken = { from = \"env:TOKEN\", secret = true }\n[[step]]\nshell.run = \"x {{ vars.token }}\"\n",

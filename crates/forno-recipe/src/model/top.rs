@@ -12,9 +12,8 @@ use super::{
 use crate::text::Late;
 
 /// A recipe: one image, in one TOML file.
-///
-/// Tables that are wrong in themselves arrive as `None`: what is wrong was
-/// told, and the others can still be checked.
+// Tables that are wrong in themselves arrive as `None`: what is wrong was told,
+// and the others can still be checked.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[serde(default)]
