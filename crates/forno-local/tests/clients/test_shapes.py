@@ -11,7 +11,7 @@ TEMPLATE = (
 
 
 class Walker(Case):
-    def faults(self, name, inside, root=None):
+    def verdict(self, name, inside, root=None):
         operation = self.ec2.meta.service_model.operation_model(name)
         return shapes.walk_reply(operation, TEMPLATE.format(root=root or f"{name}Response", inside=inside))
 
@@ -22,7 +22,7 @@ class Walker(Case):
 
     def test_faults_are_found(self):
         vpc = "<vpcSet><item>{}</item></vpcSet>"
-        self.assertEqual(self.faults("DescribeVpcs", vpc.format("<state>available</state>")), [])
+        self.assertEqual(self.verdict("DescribeVpcs", vpc.format("<state>available</state>")), [])
         for name, inside, word in (
             ("DescribeVpcs", vpc.format("<colour>red</colour>"), "unknown element colour"),
             ("DescribeVpcs", vpc.format("<state>tired</state>"), "no string of the model"),
@@ -34,10 +34,10 @@ class Walker(Case):
             ("CreateTags", "<thing/>", "unknown element thing"),
         ):
             with self.subTest(inside=inside):
-                faults = self.faults(name, inside)
+                faults = self.verdict(name, inside)
                 self.assertEqual(len(faults), 1, faults)
                 self.assertIn(word, faults[0])
-        self.assertIn("the root element", self.faults("DescribeVpcs", "", root="Wrong")[0])
+        self.assertIn("the root element", self.verdict("DescribeVpcs", "", root="Wrong")[0])
 
 
 if __name__ == "__main__":
