@@ -1,0 +1,78 @@
+//! `forno bake`
+
+use clap::Args;
+
+use super::{OnFailure, Output, VariableArgs, WhereArgs};
+
+/// Bake images
+///
+/// Launches a builder, runs the steps of the recipe on it, checks and seals it,
+/// captures the image, starts a machine from it to run its tests, and takes
+/// everything else down. What an image starts `from` is baked first when it is
+/// named too; images that do not need one another are baked side by side.
+///
+/// The first Ctrl-C stops and takes everything down. The second asks for every
+/// removal and waits for none. The third leaves at once and says where the
+/// ledger lies.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  forno bake worker --local                  on this machine
+  forno bake base worker                     base first, then worker from it
+  forno bake hello.toml                      a recipe by its file
+  forno bake --all --if-changed              the nightly run; exit code 3: nothing to do
+  forno bake worker --on-failure keep        then: forno shell
+  forno bake worker --output json | jq .     for programs
+  read -r image ami < <(forno bake worker --output quiet)")]
+pub(crate) struct BakeArgs {
+    /// Images to bake: names of recipes, or their files
+    #[arg(value_name = "IMAGE", required_unless_present = "all")]
+    pub(crate) images: Vec<String>,
+
+    /// Bake every recipe of this repository
+    #[arg(long, conflicts_with = "images")]
+    pub(crate) all: bool,
+
+    /// Bake only what differs from its newest image, and say why
+    #[arg(long)]
+    pub(crate) if_changed: bool,
+
+    /// What becomes of the builder of a failed bake
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        env = "FORNO_ON_FAILURE",
+        hide_env_values = true,
+        default_value_t
+    )]
+    pub(crate) on_failure: OnFailure,
+
+    /// How many bakes at once
+    #[arg(
+        long,
+        value_name = "N",
+        env = "FORNO_PARALLEL",
+        hide_env_values = true,
+        default_value = "4",
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    pub(crate) parallel: u16,
+
+    /// How to show it
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        env = "FORNO_OUTPUT",
+        hide_env_values = true,
+        default_value_t
+    )]
+    pub(crate) output: Output,
+
+    #[command(flatten)]
+    pub(crate) variables: VariableArgs,
+
+    #[command(flatten)]
+    pub(crate) place: WhereArgs,
+}

@@ -1,0 +1,142 @@
+//! `forno bake`
+
+use std::process;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forno_bake::{Engine, ExitCode, RunOptions, RunReport, RunResult, Settings};
+use forno_recipe::{Recipe, Unset};
+use forno_report::Mode;
+use forno_saga::{Ladder, Rung};
+
+use crate::ask::Terminal;
+use crate::cli::{BakeArgs, OnFailure};
+use crate::context::{Context, block_on};
+use crate::place::Place;
+use crate::settings::Folders;
+use crate::stage::{self, Curtain, Stage};
+use crate::{failure, recipes, signals};
+
+/// How long a bake that is told to leave may take to do so by itself.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+pub(crate) fn run(arguments: &BakeArgs, context: &Context) -> anyhow::Result<process::ExitCode> {
+    let project = context.project()?;
+    let inputs = context.inputs(&arguments.variables, Unset::Refuse);
+    let recipes = recipes::load(&project, &arguments.images, &inputs)?;
+    let project = recipes::home(project, &arguments.images)?;
+    let mode = context.printer.mode(arguments.output, &context.environment);
+    let ladder = Ladder::new();
+    let code = block_on(async {
+        let signals = signals::watch(ladder.clone(), context.printer)?;
+        let place = tokio::select! {
+            place = Place::open(&arguments.place, project.region(), mode, context) => place?,
+            () = ladder.reached(Rung::Undo) => return Ok(ExitCode::Interrupted),
+        };
+        let baked = bake(arguments, recipes, &place, mode, &ladder, context).await;
+        if ladder.rung() == Rung::GiveUp {
+            // Its machines end with this process, and nothing else is to be waited for.
+            return baked;
+        }
+        let closed = place.close().await;
+        signals.abort();
+        baked.and_then(|code| closed.map(|()| code))
+    })?;
+    Ok(code.into())
+}
+
+async fn bake(
+    arguments: &BakeArgs,
+    recipes: Vec<Recipe>,
+    place: &Place,
+    mode: Mode,
+    ladder: &Ladder,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    let folders = context.folders()?;
+    let gateway = place.gateway().await?;
+    let (stage, curtain) = Stage::new();
+    let settings = settings(arguments, &folders, curtain, context);
+    let engine = Engine::new(gateway, settings, ladder.clone());
+    let renderer = stage::renderer(mode, context, &folders, recipes.len() > 1);
+    let showing = tokio::spawn(stage.play(engine.subscribe(), renderer, ladder.clone()));
+    let options = RunOptions {
+        if_changed: arguments.if_changed,
+    };
+    let report = tokio::select! {
+        report = engine.bake(recipes, options) => Some(report),
+        () = given_up(ladder) => None,
+    };
+    engine.close();
+    if showing.await.is_err() {
+        tracing::warn!("the renderer broke off");
+    }
+    let Some(report) = report else {
+        context.printer.say(&format!(
+            "what was made stands in the ledgers in {}",
+            folders.bakes().display()
+        ));
+        return Ok(ExitCode::LeftBehind);
+    };
+    let report = report?;
+    tell(&report, mode, context)?;
+    Ok(report.exit_code())
+}
+
+/// The engine tears down by itself; this is for when even that is too long.
+async fn given_up(ladder: &Ladder) {
+    ladder.reached(Rung::GiveUp).await;
+    tokio::time::sleep(LAST_WORDS).await;
+}
+
+fn settings(
+    arguments: &BakeArgs,
+    folders: &Folders,
+    curtain: Curtain,
+    context: &Context,
+) -> Settings {
+    let mut settings = Settings::new(&folders.home);
+    settings.on_failure = match arguments.on_failure {
+        OnFailure::Teardown => forno_bake::OnFailure::Teardown,
+        OnFailure::Keep => forno_bake::OnFailure::Keep,
+        OnFailure::Ask => forno_bake::OnFailure::Ask,
+    };
+    if context.printer.can_ask() {
+        settings.ask = Some(Arc::new(Terminal::new(context.printer, curtain)));
+    }
+    settings.parallel = arguments.parallel.into();
+    settings.cache = Some(folders.cache.clone());
+    env!("CARGO_PKG_VERSION").clone_into(&mut settings.forno_version);
+    settings
+}
+
+/// What no event has told: recipes for which no bake was begun.
+fn tell(report: &RunReport, mode: Mode, context: &Context) -> anyhow::Result<()> {
+    let printer = context.printer;
+    let theme = printer.prose;
+    for result in &report.results {
+        match result {
+            RunResult::Unchanged {
+                image,
+                image_id,
+                image_name,
+            } => {
+                if mode == Mode::Quiet {
+                    printer.line(&format!("{image} {image_id}"))?;
+                } else {
+                    printer.say(&format!(
+                        "{} {}: nothing has changed since {image_name} ({image_id})",
+                        theme.skipped(),
+                        theme.strong(image)
+                    ));
+                }
+            }
+            RunResult::Refused { image, error } => {
+                printer.say(&format!("{} {}", theme.failed(), theme.strong(image)));
+                failure::tell_bake(error, printer);
+            }
+            RunResult::Baked(_) => {}
+        }
+    }
+    Ok(())
+}

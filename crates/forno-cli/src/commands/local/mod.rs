@@ -1,0 +1,5 @@
+//! `forno local`
+
+pub(crate) mod doctor;
+pub(crate) mod reset;
+pub(crate) mod serve;

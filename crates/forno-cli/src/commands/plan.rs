@@ -1,0 +1,197 @@
+//! `forno plan`
+
+use std::process;
+
+use forno_bake::{
+    Change, Engine, ExitCode, Plan, PlannedSource, PreflightOutcome, RunOptions, Settings,
+};
+use forno_recipe::Unset;
+use forno_report::Mode;
+use forno_saga::{Ladder, Rung};
+
+use crate::cli::{Output, PlanArgs};
+use crate::context::{Context, block_on};
+use crate::place::Place;
+use crate::printer::OutputError;
+use crate::{recipes, signals};
+
+pub(crate) fn run(arguments: &PlanArgs, context: &Context) -> anyhow::Result<process::ExitCode> {
+    let project = context.project()?;
+    let inputs = context.inputs(&arguments.variables, Unset::Refuse);
+    let recipes = recipes::load(&project, &arguments.images, &inputs)?;
+    let project = recipes::home(project, &arguments.images)?;
+    let folders = context.folders()?;
+    // What is prepared on the way is prose, and must not look like the plan.
+    let mode = match context.printer.mode(Output::Auto, &context.environment) {
+        Mode::Bars if !arguments.json => Mode::Bars,
+        _ => Mode::Plain,
+    };
+    let options = RunOptions {
+        if_changed: arguments.if_changed,
+    };
+    let ladder = Ladder::new();
+    let plans = block_on(async {
+        let signals = signals::watch(ladder.clone(), context.printer)?;
+        let work = async {
+            let place = Place::open(&arguments.place, project.region(), mode, context).await?;
+            let plans = async {
+                let gateway = place.gateway().await?;
+                let engine = Engine::new(gateway, Settings::new(&folders.home), ladder.clone());
+                Ok(engine.plan(&recipes, options).await?)
+            };
+            let plans: anyhow::Result<Vec<Plan>> = plans.await;
+            let closed = place.close().await;
+            plans.and_then(|plans| closed.map(|()| plans))
+        };
+        let plans = tokio::select! {
+            plans = work => plans.map(Some),
+            () = ladder.reached(Rung::Undo) => Ok(None),
+        };
+        signals.abort();
+        plans
+    })?;
+    let Some(plans) = plans else {
+        return Ok(ExitCode::Interrupted.into());
+    };
+    if arguments.json {
+        context.printer.json(&plans)?;
+    } else {
+        for (number, plan) in plans.iter().enumerate() {
+            if number > 0 {
+                context.printer.line("")?;
+            }
+            tell(plan, context)?;
+        }
+    }
+    Ok(ExitCode::Done.into())
+}
+
+fn tell(plan: &Plan, context: &Context) -> Result<(), OutputError> {
+    let printer = context.printer;
+    let theme = printer.data;
+    let reason = plan.change.reason();
+    let why = if plan.change.is_none() {
+        theme.faint(&reason)
+    } else {
+        reason
+    };
+    printer.line(&format!(
+        "{} {why}",
+        theme.strong(&format!("{}:", plan.image))
+    ))?;
+    for (name, lines) in facts(plan) {
+        for (number, line) in lines.iter().enumerate() {
+            let name = if number == 0 { name } else { "" };
+            printer.line(&format!("  {} {line}", theme.faint(&format!("{name:<10}"))))?;
+        }
+    }
+    for warning in &plan.warnings {
+        printer.line(&format!("  {} {warning}", theme.warn("warning:")))?;
+    }
+    Ok(())
+}
+
+fn facts(plan: &Plan) -> Vec<(&'static str, Vec<String>)> {
+    let source = match &plan.source {
+        PlannedSource::Image(image) => {
+            let name = image.name.as_deref().unwrap_or("");
+            format!("{} {name} ({})", image.id, image.found_by)
+        }
+        PlannedSource::BakedBefore { recipe } => {
+            format!("the image of `{recipe}` that this run bakes before")
+        }
+    };
+    let network = &plan.network;
+    let groups = if network.security_groups.is_empty() {
+        format!("a group of its own, open to {}", network.ingress.join(", "))
+    } else {
+        network.security_groups.join(", ")
+    };
+    let account = plan.account.as_deref();
+    let place = account.map_or_else(
+        || plan.region.clone(),
+        |account| format!("{} of account {account}", plan.region),
+    );
+    let calls = |outcome| {
+        let calls: Vec<_> = plan
+            .preflight
+            .iter()
+            .filter(|call| call.outcome == outcome)
+            .map(|call| call.call.as_str())
+            .collect();
+        calls.join(", ")
+    };
+    let mut facts = vec![
+        ("where", vec![place]),
+        ("source", vec![source]),
+        (
+            "image",
+            vec![format!("{} ({})", plan.ami_name, plan.architecture)],
+        ),
+        (
+            "builder",
+            plan.candidates
+                .iter()
+                .map(|candidate| {
+                    format!(
+                        "{} in {} ({})",
+                        candidate.instance_type, candidate.subnet, candidate.availability_zone
+                    )
+                })
+                .collect(),
+        ),
+        ("network", vec![format!("{}, {groups}", network.vpc)]),
+        (
+            "variables",
+            plan.variables
+                .iter()
+                .map(|variable| {
+                    let value = match &variable.value {
+                        serde_json::Value::String(text) => text.clone(),
+                        other => other.to_string(),
+                    };
+                    format!("{} = {value} ({})", variable.name, origin(&variable.origin))
+                })
+                .collect(),
+        ),
+        (
+            "steps",
+            plan.steps
+                .iter()
+                .map(|step| format!("{:<10} {}", step.phase, step.name))
+                .collect(),
+        ),
+        ("allowed", vec![calls(PreflightOutcome::Allowed)]),
+        ("unclear", vec![calls(PreflightOutcome::Unclear)]),
+    ];
+    if let Some(digest) = &plan.digest {
+        facts.push(("digest", vec![digest.whole.clone()]));
+    }
+    if let Change::None { image_id, .. } | Change::Changed { image_id, .. } = &plan.change {
+        facts.push(("newest", vec![image_id.clone()]));
+    }
+    for (_, lines) in &mut facts {
+        lines.retain(|line| !line.is_empty());
+    }
+    facts.retain(|(_, lines)| !lines.is_empty());
+    facts
+}
+
+/// Where a value comes from, as far as one word can say.
+fn origin(origin: &serde_json::Value) -> String {
+    match origin {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Object(fields) => {
+            let words: Vec<_> = fields
+                .iter()
+                .map(|(kind, detail)| match detail {
+                    serde_json::Value::String(text) => format!("{kind} {text}"),
+                    serde_json::Value::Null => kind.clone(),
+                    other => format!("{kind} {other}"),
+                })
+                .collect();
+            words.join(", ")
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,167 @@
+//! Where a command calls: AWS, or the pocket EC2 of this machine.
+//!
+//! The one place where `--local` makes a difference. What comes out is the same
+//! in both cases: an address, credentials and a region for the gateway.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use forno_aws::{Access, Gateway, StaticCredentials};
+use forno_events::{Outcome, Unit};
+use forno_local::{Config, Credentials, MachineChoice, Mode as Service, PocketEc2, Progress};
+use forno_report::{Activity, Mode};
+use secrecy::SecretString;
+
+use crate::cli::{MachineArgs, MachineKind, WhereArgs};
+use crate::context::Context;
+use crate::settings::{self, Folders};
+
+/// An open place; [`close`](Self::close) ends what was started for it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    access: Access,
+    pocket: Option<PocketEc2>,
+}
+
+impl Place {
+    /// Opens the place that the arguments name; `region` is that of `forno.toml`.
+    pub(crate) async fn open(
+        arguments: &WhereArgs,
+        region: Option<&str>,
+        mode: Mode,
+        context: &Context,
+    ) -> anyhow::Result<Self> {
+        let region = settings::region(arguments.region.as_deref(), &context.environment, region);
+        if !arguments.local {
+            return Ok(Self {
+                access: Access {
+                    region,
+                    profile: arguments.profile.clone(),
+                    ..Access::default()
+                },
+                pocket: None,
+            });
+        }
+        let folders = context.folders()?;
+        if let Some((info, credentials)) = forno_local::running_endpoint(&folders.local())?
+            && info.mode == Service::Serve
+        {
+            tracing::info!(url = info.url, "using the pocket EC2 that runs already");
+            let region = region.unwrap_or(info.region);
+            return Ok(Self {
+                access: access(&info.url, &credentials, region),
+                pocket: None,
+            });
+        }
+        let mut config = config(&folders, &arguments.machine);
+        config.mode = Service::Embedded;
+        if let Some(region) = region {
+            config.region = region;
+        }
+        let pocket = start(config, mode, context).await?;
+        Ok(Self {
+            access: access(
+                pocket.endpoint_url(),
+                pocket.credentials(),
+                pocket.region().to_owned(),
+            ),
+            pocket: Some(pocket),
+        })
+    }
+
+    pub(crate) async fn gateway(&self) -> anyhow::Result<Gateway> {
+        Ok(Gateway::connect(self.access.clone()).await?)
+    }
+
+    /// Ends the pocket EC2 where one was started.
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
+        match self.pocket {
+            Some(pocket) => pocket.shutdown().await.context("end the pocket EC2"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn access(url: &str, credentials: &Credentials, region: String) -> Access {
+    Access {
+        region: Some(region),
+        endpoint_url: Some(url.to_owned()),
+        credentials: Some(StaticCredentials {
+            access_key_id: credentials.access_key_id.clone(),
+            secret_access_key: SecretString::from(credentials.secret_access_key.clone()),
+            session_token: None,
+        }),
+        ..Access::default()
+    }
+}
+
+/// A pocket EC2 on this user's folders.
+pub(crate) fn config(folders: &Folders, machine: &MachineArgs) -> Config {
+    let mut config = Config::new(folders.local(), &folders.cache);
+    config.machine = match machine.machine {
+        MachineKind::Auto => MachineChoice::Auto,
+        MachineKind::Vm => MachineChoice::Vm,
+        MachineKind::Container => MachineChoice::Container,
+        MachineKind::Stub => MachineChoice::Stub,
+    };
+    config.mirror.clone_from(&machine.mirror);
+    config.ca_bundle.clone_from(&machine.ca_bundle);
+    config
+}
+
+/// Starts a pocket EC2, showing what takes long: the first start makes a disk.
+pub(crate) async fn start(
+    config: Config,
+    mode: Mode,
+    context: &Context,
+) -> anyhow::Result<PocketEc2> {
+    let printer = context.printer;
+    let activity: Mutex<Option<Activity>> = Mutex::new(None);
+    let show = |progress: Progress| {
+        let Ok(mut shown) = activity.lock() else {
+            return;
+        };
+        if shown.is_none() {
+            *shown = Activity::begin(
+                mode,
+                printer.prose,
+                printer.prose_sink(),
+                "preparing the pocket EC2",
+            )
+            .ok();
+        }
+        if let Some(activity) = shown.as_mut() {
+            // Nobody can be told that nothing can be told.
+            drop(activity.detail(&progress.message));
+            if let Some(percent) = progress.fraction.map(percent) {
+                drop(activity.progress(percent, Some(100), Unit::Percent));
+            }
+        }
+    };
+    let started = PocketEc2::start(config, &show).await;
+    if let Ok(Some(activity)) = activity.into_inner() {
+        if started.is_ok() && activity.elapsed() < Duration::from_secs(2) {
+            activity.dismiss();
+        } else {
+            let outcome = match &started {
+                Ok(_) => Outcome::Ok,
+                Err(_) => Outcome::Failed,
+            };
+            drop(activity.finish(
+                outcome,
+                Some("the pocket EC2 is ready").filter(|_| started.is_ok()),
+            ));
+        }
+    }
+    Ok(started?)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to 0..=100 before"
+)]
+fn percent(fraction: f32) -> u64 {
+    (fraction * 100.0).clamp(0.0, 100.0) as u64
+}

@@ -1,0 +1,86 @@
+//! Signals climb the ladder: stop and take down, hurry, leave.
+
+use std::io;
+
+use forno_saga::{Ladder, Rung};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use crate::printer::Printer;
+
+/// Signals that ask a process to end.
+struct Endings {
+    interrupt: Signal,
+    terminate: Signal,
+    /// None when whoever started us wants it to be ignored, as `nohup` does.
+    hangup: Option<Signal>,
+}
+
+impl Endings {
+    fn new() -> io::Result<Self> {
+        let hangup = if hangup_is_ignored() {
+            None
+        } else {
+            Some(signal(SignalKind::hangup())?)
+        };
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup,
+        })
+    }
+
+    /// The next one, as a reason.
+    async fn next(&mut self) -> &'static str {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => "interrupted (Ctrl-C)",
+            _ = self.terminate.recv() => "asked to terminate (SIGTERM)",
+            _ = hangup => "the terminal has gone (SIGHUP)",
+        }
+    }
+}
+
+/// Lets signals climb `ladder` until the task is aborted.
+pub(crate) fn watch(ladder: Ladder, printer: Printer) -> io::Result<JoinHandle<()>> {
+    let mut endings = Endings::new()?;
+    Ok(tokio::spawn(async move {
+        loop {
+            let reason = endings.next().await;
+            match ladder.climb(reason) {
+                // The bake itself says that it stops.
+                Rung::Running | Rung::Undo => {}
+                Rung::Hurry => {
+                    let warning = printer.prose.warn("hurrying:");
+                    printer.say(&format!(
+                        "{warning} every removal is asked for, none is waited for"
+                    ));
+                }
+                Rung::GiveUp => {
+                    let warning = printer.prose.warn("leaving:");
+                    printer.say(&format!("{warning} what is there stays"));
+                }
+            }
+        }
+    }))
+}
+
+/// Returns at the first signal that asks to end.
+pub(crate) async fn ending() -> io::Result<&'static str> {
+    Ok(Endings::new()?.next().await)
+}
+
+/// SIGHUP is the lowest bit of the mask that the kernel shows.
+fn hangup_is_ignored() -> bool {
+    fs_err::read_to_string("/proc/self/status")
+        .ok()
+        .as_deref()
+        .and_then(|status| status.lines().find_map(|line| line.strip_prefix("SigIgn:")))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
+}

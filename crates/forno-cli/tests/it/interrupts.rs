@@ -1,0 +1,50 @@
+//! Ctrl-C and worse, in the middle of a step.
+
+use rustix::process::Signal;
+
+use crate::support::{Machine, Recipe, Sandbox, eventually, traces};
+
+fn slow() -> Recipe {
+    Recipe::new("slow").shell("long", "echo begun; sleep 3600")
+}
+
+#[test]
+fn one_ctrl_c_takes_everything_down_and_ends_with_130() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let sandbox = Sandbox::new(Machine::Stub);
+        sandbox.recipe(&slow());
+        let endpoint = sandbox.serve();
+        let bake = sandbox.start(&["bake", "slow", "--local"]);
+        bake.until_stderr("begun");
+        assert_ne!(endpoint.census(), [].into());
+        bake.signal(signal);
+        bake.finish().code(130);
+        endpoint.holds_nothing();
+    }
+}
+
+#[test]
+fn a_killed_bake_leaves_no_process_of_its_own_endpoint() {
+    let sandbox = Sandbox::new(Machine::Stub);
+    sandbox.recipe(&slow());
+    // Without `forno local serve`: the endpoint is inside the bake.
+    let bake = sandbox.start(&["bake", "slow", "--local"]);
+    bake.until_stderr("begun");
+    bake.signal(Signal::KILL);
+    drop(bake);
+    eventually(&Vec::<String>::new(), || traces(sandbox.path()));
+}
+
+#[test]
+fn after_a_killed_bake_the_state_folder_can_be_used_again() {
+    let sandbox = Sandbox::new(Machine::Stub);
+    sandbox.recipe(&slow());
+    sandbox.recipe(&Recipe::new("quick").shell("quick", "true"));
+    let bake = sandbox.start(&["bake", "slow", "--local"]);
+    bake.until_stderr("begun");
+    bake.signal(Signal::KILL);
+    drop(bake);
+    sandbox.run(&["bake", "quick", "--local"]).code(0);
+    let bakes = sandbox.run(&["bakes", "--json"]).code(0).json();
+    assert_eq!(bakes.as_array().map(Vec::len), Some(2), "{bakes}");
+}

@@ -1,0 +1,181 @@
+//! Bakes that go well: what they leave, what they remember, when they are repeated.
+
+use crate::support::{Machine, Recipe, Sandbox};
+
+fn hello() -> Recipe {
+    Recipe::new("hello")
+        .with("[vars]\nword = 'hello'")
+        .shell("write", "echo {{ vars.word }} > greeting")
+        .check("name = 'greeting is there'\ncommand = 'grep -qx hello \"$HOME/greeting\"'")
+        .test("name = 'greeting is still there'\nrun = 'grep -qx hello \"$HOME/greeting\"'")
+}
+
+#[test]
+fn a_bake_leaves_its_image_and_nothing_else() {
+    let sandbox = Sandbox::new(Machine::Stub);
+    sandbox.recipe(&hello());
+    let endpoint = sandbox.serve();
+
+    let baked = sandbox
+        .run(&["bake", "hello", "--local", "--output", "json"])
+        .code(0);
+    endpoint.holds_only_images(1);
+
+    let events = baked.json_lines();
+    assert!(events.len() > 10, "{baked}");
+    for (index, event) in events.iter().enumerate() {
+        assert_eq!(event["index"], index, "{event}");
+    }
+    let name = |event: &serde_json::Value| event["body"]["event"].as_str().map(str::to_owned);
+    assert_eq!(name(&events[0]).as_deref(), Some("bake-started"));
+    assert_eq!(
+        name(events.last().unwrap()).as_deref(),
+        Some("bake-finished")
+    );
+
+    let images = sandbox.run(&["images", "--local", "--json"]).code(0).json();
+    let image = images[0]["id"].as_str().expect("an id").to_owned();
+    assert!(
+        endpoint.holds().contains(&format!("image {image}")),
+        "{images}"
+    );
+    let manifest = sandbox.manifest().to_string();
+    assert!(manifest.contains(&image), "{manifest}");
+    let shown = sandbox.run(&["show", "--json"]).code(0).json();
+    assert_eq!(shown.to_string(), manifest);
+
+    // A replay of the recording is the recording.
+    let replayed = sandbox.run(&["replay", "last", "--output", "json"]).code(0);
+    assert_eq!(replayed.json_lines(), events);
+    let plain = sandbox
+        .run(&["replay", "last", "--output", "plain"])
+        .code(0);
+    assert!(plain.stderr.contains("write"), "{plain}");
+    assert!(plain.stderr.contains(&image), "{plain}");
+
+    let bakes = sandbox.run(&["bakes", "--json"]).code(0).json();
+    assert_eq!(bakes.as_array().map(Vec::len), Some(1), "{bakes}");
+}
+
+#[test]
+fn what_has_not_changed_is_not_baked_again() {
+    let sandbox = Sandbox::new(Machine::Stub);
+    sandbox.recipe(&hello());
+    let endpoint = sandbox.serve();
+    let again = ["bake", "hello", "--local", "--if-changed"];
+
+    sandbox.run(&again).code(0);
+    sandbox.run(&again).code(3);
+    endpoint.holds_only_images(1);
+
+    // Another value is another image; back again, and the first one would do, but
+    // the newest counts.
+    sandbox
+        .run(&[
+            "bake",
+            "hello",
+            "--local",
+            "--if-changed",
+            "--var",
+            "word=hello",
+        ])
+        .code(3);
+    sandbox.recipe(&hello().shell("more", "true"));
+    sandbox.run(&again).code(0);
+    sandbox.run(&again).code(3);
+    endpoint.holds_only_images(2);
+    assert_eq!(sandbox.bakes().len(), 2);
+}
+
+#[test]
+fn an_image_starts_from_another_and_waits_for_it() {
+    let sandbox = Sandbox::new(Machine::Stub);
+    sandbox.recipe(&Recipe::new("base").shell("base", "echo base >> history-of-this"));
+    sandbox.recipe(
+        &Recipe::new("child")
+            .from("base")
+            .shell("child", "echo child >> history-of-this")
+            .test("run = 'test \"$(cat \"$HOME/history-of-this\" | tr \"\\n\" \" \")\" = \"base child \"'"),
+    );
+    let endpoint = sandbox.serve();
+    let nightly = ["bake", "--all", "--local", "--if-changed"];
+    sandbox.run(&nightly).code(0);
+    endpoint.holds_only_images(2);
+    sandbox.run(&nightly).code(3);
+
+    // A new base is a reason for the child, which itself is the same.
+    sandbox.recipe(
+        &Recipe::new("base")
+            .shell("base", "echo base >> history-of-this")
+            .shell("more", "true"),
+    );
+    sandbox.run(&nightly).code(0);
+    endpoint.holds_only_images(4);
+}
+
+#[test]
+fn a_plan_changes_nothing() {
+    let sandbox = Sandbox::new(Machine::Stub);
+    sandbox.recipe(&hello());
+    let endpoint = sandbox.serve();
+    let plan = sandbox
+        .run(&["plan", "hello", "--local", "--json"])
+        .code(0)
+        .json();
+    assert!(plan.to_string().contains("ami-"), "{plan}");
+    endpoint.holds_nothing();
+    assert!(sandbox.bakes().is_empty());
+}
+
+#[test]
+fn a_secret_is_nowhere_to_be_seen() {
+    const SECRET: &str = "correct horse battery staple";
+    let sandbox = Sandbox::new(Machine::Stub);
+    sandbox.recipe(
+        &Recipe::new("hello")
+            .with("[vars]\ntoken = { from = 'env:SECRET_OF_TEST', secret = true }")
+            .step(
+                "name = 'use'\nshell = { run = 'echo \"got $TOKEN\"; test -n \"$TOKEN\"', env = { TOKEN = '{{ vars.token }}' } }",
+            ),
+    );
+    let endpoint = sandbox.serve();
+    let mut command = sandbox.forno(&["bake", "hello", "--local", "--output", "plain"]);
+    command.env("SECRET_OF_TEST", SECRET);
+    let baked = crate::support::Running::start(command).finish().code(0);
+    assert!(!format!("{baked}").contains(SECRET), "{baked}");
+    assert!(baked.stderr.contains("got "), "{baked}");
+    endpoint.holds_only_images(1);
+
+    let mut looked_at = 0;
+    let mut folders = sandbox.bakes();
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            looked_at += 1;
+            let text = String::from_utf8_lossy(&fs_err::read(&path).unwrap()).into_owned();
+            assert!(!text.contains(SECRET), "{}", path.display());
+        }
+    }
+    assert!(looked_at >= 4, "{looked_at} files");
+}
+
+#[test]
+fn two_bakes_at_once_do_not_meet() {
+    let sandbox = Sandbox::new(Machine::Stub);
+    for name in ["one", "two", "three"] {
+        sandbox.recipe(
+            &Recipe::new(name)
+                .shell("name", &format!("echo {name} > name"))
+                .check(&format!("command = 'grep -qx {name} \"$HOME/name\"'")),
+        );
+    }
+    let endpoint = sandbox.serve();
+    sandbox
+        .run(&["bake", "one", "two", "three", "--local", "--parallel", "3"])
+        .code(0);
+    endpoint.holds_only_images(3);
+}

@@ -1,0 +1,130 @@
+//! A pocket EC2 in a process of its own, asked over its API what it holds.
+
+use std::collections::BTreeMap;
+
+use forno_aws::{Access, Gateway, ImageState, InstanceState, StaticCredentials, TagMatch};
+use rustix::process::Signal;
+use tokio::runtime::Runtime;
+
+use super::{Running, Sandbox};
+
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    process: Option<Running>,
+    runtime: Runtime,
+    gateway: Gateway,
+}
+
+impl Endpoint {
+    pub(super) fn start(sandbox: &Sandbox) -> Self {
+        let process = sandbox.start(&["local", "serve"]);
+        let printed = process.until_stdout("AWS_REGION=");
+        let variables: BTreeMap<&str, &str> = printed
+            .lines()
+            .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
+            .collect();
+        let runtime = Runtime::new().expect("a runtime");
+        let gateway = runtime
+            .block_on(Gateway::connect(Access {
+                region: Some(variables["AWS_REGION"].to_owned()),
+                endpoint_url: Some(variables["AWS_ENDPOINT_URL"].to_owned()),
+                credentials: Some(StaticCredentials {
+                    access_key_id: variables["AWS_ACCESS_KEY_ID"].to_owned(),
+                    secret_access_key: variables["AWS_SECRET_ACCESS_KEY"].to_owned().into(),
+                    session_token: None,
+                }),
+                ..Access::default()
+            }))
+            .expect("the endpoint answers");
+        Self {
+            process: Some(process),
+            runtime,
+            gateway,
+        }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        self.gateway.endpoint_url().expect("it was given")
+    }
+
+    /// Everything that carries forno's tag and is not gone, as `kind id`, sorted.
+    /// Terminated instances show for a while, on EC2 as here.
+    pub(crate) fn holds(&self) -> Vec<String> {
+        self.runtime.block_on(async {
+            let mine = [TagMatch::has("forno:bake")];
+            let tagged = self.gateway.tagged_resources(&mine[0]).await.unwrap();
+            let instances = self.gateway.instances_tagged(&mine).await.unwrap();
+            let gone = |id: &str| {
+                instances.iter().any(|instance| {
+                    instance.id.as_str() == id && instance.state == InstanceState::Terminated
+                })
+            };
+            // What the calls of each kind say must be what the tags say.
+            let mut holds: Vec<String> = tagged
+                .into_iter()
+                .filter(|resource| !gone(&resource.id))
+                .map(|resource| format!("{} {}", resource.kind, resource.id))
+                .collect();
+            for key in self.gateway.key_pairs_tagged(&mine).await.unwrap() {
+                holds.push(format!("key-pair {}", key.id.expect("an id")));
+            }
+            for group in self.gateway.security_groups_tagged(&mine).await.unwrap() {
+                holds.push(format!("security-group {}", group.id));
+            }
+            for image in self.gateway.images_tagged(&mine).await.unwrap() {
+                assert_eq!(image.state, ImageState::Available, "{}", image.id);
+                holds.push(format!("image {}", image.id));
+            }
+            for snapshot in self.gateway.snapshots_tagged(&mine).await.unwrap() {
+                holds.push(format!("snapshot {}", snapshot.id));
+            }
+            for instance in instances {
+                if instance.state != InstanceState::Terminated {
+                    holds.push(format!("instance {}", instance.id));
+                }
+            }
+            holds.sort();
+            holds.dedup();
+            holds
+        })
+    }
+
+    /// How many of each kind it holds.
+    pub(crate) fn census(&self) -> BTreeMap<String, usize> {
+        let mut census = BTreeMap::new();
+        for entry in self.holds() {
+            let kind = entry.split(' ').next().unwrap_or_default().to_owned();
+            *census.entry(kind).or_insert(0) += 1;
+        }
+        census
+    }
+
+    #[track_caller]
+    pub(crate) fn holds_nothing(&self) {
+        assert_eq!(self.holds(), Vec::<String>::new());
+    }
+
+    /// Only so many images, each on its snapshot.
+    #[track_caller]
+    pub(crate) fn holds_only_images(&self, images: usize) {
+        let expected: BTreeMap<String, usize> = [
+            ("image".to_owned(), images),
+            ("snapshot".to_owned(), images),
+        ]
+        .into();
+        assert_eq!(self.census(), expected, "{:?}", self.holds());
+    }
+}
+
+impl Drop for Endpoint {
+    /// Ends it as a person would: its machines go with it.
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.signal(Signal::TERM);
+            let finished = process.finish();
+            if !std::thread::panicking() {
+                finished.code(0);
+            }
+        }
+    }
+}
