@@ -345,7 +345,7 @@ mod tests {
         let mut settings = SigningSettings::default();
         settings.signature_location = location;
         settings.expires_in =
-            (location == SignatureLocation::QueryParams).then_some(Duration::from_secs(900));
+            (location == SignatureLocation::QueryParams).then_some(Duration::from_mins(15));
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region("us-east-1")

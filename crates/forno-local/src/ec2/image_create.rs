@@ -8,7 +8,7 @@ use crate::api::xml::Xml;
 use crate::fleet::{Capture, Order};
 use crate::state::ids::Resource;
 use crate::state::world::{
-    ACCOUNT, Image, ImageRoot, ImageState, InstanceState, Snapshot, SnapshotState,
+    ACCOUNT, Image, ImageRoot, ImageState, InstanceState, Origin, Snapshot, SnapshotState,
 };
 
 /// What EC2 lets a name be.
@@ -119,8 +119,10 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
             performance: root.performance,
             encrypted: root.encrypted,
         },
-        from_instance: Some(instance_id.to_owned()),
-        from_image: Some(instance.image.clone()),
+        origin: Some(Origin {
+            instance: instance_id.to_owned(),
+            image: instance.image.clone(),
+        }),
         public: false,
         launch_accounts: Vec::new(),
     };

@@ -155,9 +155,17 @@ fn filter_values(image: &Image, filter: &str, region: &str) -> Vec<String> {
         "owner-id" => one(&image.owner),
         "platform-details" => one("Linux/UNIX"),
         "root-device-type" => one("ebs"),
-        "source-image-id" => image.from_image.iter().cloned().collect(),
-        "source-image-region" => image.from_image.iter().map(|_| region.to_owned()).collect(),
-        "source-instance-id" => image.from_instance.iter().cloned().collect(),
+        "source-image-id" => image
+            .origin
+            .iter()
+            .map(|origin| origin.image.clone())
+            .collect(),
+        "source-image-region" => image.origin.iter().map(|_| region.to_owned()).collect(),
+        "source-instance-id" => image
+            .origin
+            .iter()
+            .map(|origin| origin.instance.clone())
+            .collect(),
         "state" => one(image.state.name()),
         "sriov-net-support" => one("simple"),
         "usage-operation" => one("RunInstances"),
@@ -204,13 +212,16 @@ fn write_image(xml: &mut Xml, image: &Image, region: &str) {
     xml.text("virtualizationType", "hvm")
         .text("bootMode", "uefi-preferred")
         .maybe("deprecationTime", image.deprecated.map(iso))
-        .maybe("sourceInstanceId", image.from_instance.as_ref())
-        .text("deregistrationProtection", "disabled")
-        .maybe("sourceImageId", image.from_image.as_ref())
         .maybe(
-            "sourceImageRegion",
-            image.from_image.as_ref().map(|_| region),
+            "sourceInstanceId",
+            image.origin.as_ref().map(|origin| &origin.instance),
         )
+        .text("deregistrationProtection", "disabled")
+        .maybe(
+            "sourceImageId",
+            image.origin.as_ref().map(|origin| &origin.image),
+        )
+        .maybe("sourceImageRegion", image.origin.as_ref().map(|_| region))
         .text("imageId", &image.id)
         .text("imageLocation", location(image))
         .text("imageState", image.state.name())

@@ -124,12 +124,19 @@ pub(crate) struct Image {
     pub(crate) arm: bool,
     pub(crate) root_device: String,
     pub(crate) root: ImageRoot,
-    pub(crate) from_instance: Option<String>,
-    pub(crate) from_image: Option<String>,
+    /// What it was made from.
+    pub(crate) origin: Option<Origin>,
     pub(crate) public: bool,
     /// Accounts that may launch it.
     #[serde(default)]
     pub(crate) launch_accounts: Vec<String>,
+}
+
+/// The instance that an image was made from, and that instance's own image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    pub(crate) instance: String,
+    pub(crate) image: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
