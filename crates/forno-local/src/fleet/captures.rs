@@ -29,7 +29,7 @@ impl Fleet {
     }
 
     /// Ends a capture that cannot even begin.
-    pub(super) async fn capture_failed(&self, capture: &Capture, why: String) {
+    pub(super) async fn capture_failed(&self, capture: &Capture, why: Reason) {
         self.settle(capture, Err(why)).await;
     }
 
@@ -38,7 +38,7 @@ impl Fleet {
         capture: &Capture,
         from: &Path,
         cancel: &CancellationToken,
-    ) -> Result<(), String> {
+    ) -> Result<(), Reason> {
         let to = self.store.read(|world| {
             let snapshot = world
                 .regions
@@ -47,7 +47,7 @@ impl Fleet {
                 .get(&capture.snapshot)?;
             Some(snapshot.disk.clone())
         });
-        let to = to.ok_or("the snapshot was deleted")?;
+        let to = to.ok_or_else(|| internal("the snapshot was deleted"))?;
         let seen = AtomicU8::new(0);
         let (fleet, target) = (Arc::clone(self), capture.clone());
         let progress = move |progress: CopyProgress| {
@@ -68,10 +68,10 @@ impl Fleet {
         };
         forno_machine::copy_disk(from, &to, progress, cancel)
             .await
-            .map_err(|error| chain(&error))
+            .map_err(|error| internal(chain(&error)))
     }
 
-    async fn settle(&self, capture: &Capture, outcome: Result<(), String>) {
+    async fn settle(&self, capture: &Capture, outcome: Result<(), Reason>) {
         let now = Timestamp::now();
         let orphan = self
             .store
@@ -80,7 +80,7 @@ impl Fleet {
                 if let Some(image) = region.images.get_mut(&capture.image) {
                     image.state = match &outcome {
                         Ok(()) => ImageState::Available,
-                        Err(why) => ImageState::Failed(Reason::new("Server.InternalError", why)),
+                        Err(why) => ImageState::Failed(why.clone()),
                     };
                 }
                 let Some(snapshot) = region.snapshots.get_mut(&capture.snapshot) else {
@@ -91,7 +91,7 @@ impl Fleet {
                         snapshot.state = SnapshotState::Completed;
                         snapshot.completed = Some(now);
                     }
-                    Err(why) => snapshot.state = SnapshotState::Error(why.clone()),
+                    Err(why) => snapshot.state = SnapshotState::Error(why.message.clone()),
                 }
                 false
             })
@@ -105,4 +105,8 @@ impl Fleet {
             let _ = fs_err::tokio::remove_file(disk).await;
         }
     }
+}
+
+fn internal(why: impl std::fmt::Display) -> Reason {
+    Reason::new("Server.InternalError", why)
 }

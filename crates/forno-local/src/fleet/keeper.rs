@@ -68,6 +68,17 @@ impl Keeper {
 
     /// The whole life of an instance.
     pub(super) async fn keep(mut self, mut inbox: mpsc::UnboundedReceiver<Task>) {
+        self.live(&mut inbox).await;
+        // What was ordered while it ended is done by its end, but for this.
+        inbox.close();
+        while let Some(task) = inbox.recv().await {
+            if let Task::Capture(capture) = task {
+                self.fleet.capture_failed(&capture, instance_gone()).await;
+            }
+        }
+    }
+
+    async fn live(&mut self, inbox: &mut mpsc::UnboundedReceiver<Task>) {
         let imds = match self.prepare().await {
             Ok(imds) => imds,
             Err(reason) => return self.end(Some(reason)).await,
@@ -285,6 +296,7 @@ impl Keeper {
             }
             Some(other) => {
                 let why = format!("the instance could not be shut down cleanly: {other}");
+                let why = Reason::new("Server.InternalError", why);
                 fleet.capture_failed(&capture, why).await;
             }
         }
@@ -394,6 +406,14 @@ impl Keeper {
             })
             .await;
     }
+}
+
+/// Why nothing can be captured any more.
+pub(super) fn instance_gone() -> Reason {
+    Reason::new(
+        "Client.InstanceTerminated",
+        "The instance was terminated before it could be captured",
+    )
 }
 
 async fn off(machine: Option<&Machine>) -> OffReason {

@@ -10,7 +10,7 @@ use tokio::sync::{RwLock, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::keeper::Keeper;
+use super::keeper::{Keeper, instance_gone};
 use crate::state::folder::Folder;
 use crate::state::store::Store;
 use crate::state::types::HostLimits;
@@ -135,9 +135,15 @@ impl Fleet {
         for order in orders {
             match order {
                 Order::Launch { region, instance } => self.open_desk(region, instance),
-                Order::Start { instance } => self.tell(&instance, Task::Start),
-                Order::Stop { instance, hard } => self.tell(&instance, Task::Stop { hard }),
-                Order::Reboot { instance } => self.tell(&instance, Task::Reboot),
+                Order::Start { instance } => {
+                    self.tell(&instance, Task::Start);
+                }
+                Order::Stop { instance, hard } => {
+                    self.tell(&instance, Task::Stop { hard });
+                }
+                Order::Reboot { instance } => {
+                    self.tell(&instance, Task::Reboot);
+                }
                 Order::Terminate { instance, hard } => {
                     if let Some(desk) = lock(&self.desks).get(&instance) {
                         desk.give_up.cancel();
@@ -147,7 +153,12 @@ impl Fleet {
                 Order::Capture { instance, capture } => {
                     lock(&self.captures)
                         .insert(capture.snapshot.clone(), self.closing.child_token());
-                    self.tell(&instance, Task::Capture(capture));
+                    if !self.tell(&instance, Task::Capture(capture.clone())) {
+                        let fleet = Arc::clone(self);
+                        self.tasks.spawn(async move {
+                            fleet.capture_failed(&capture, instance_gone()).await;
+                        });
+                    }
                 }
                 Order::Abandon { snapshot } => {
                     if let Some(cancel) = lock(&self.captures).get(&snapshot) {
@@ -219,12 +230,12 @@ impl Fleet {
         self.tasks.spawn(keeper.keep(inbox));
     }
 
-    fn tell(&self, instance: &str, task: Task) {
-        // No desk, or a keeper that has ended: the instance is terminated, and
-        // the action that ordered has seen the state before that.
-        if let Some(desk) = lock(&self.desks).get(instance) {
-            let _ = desk.orders.send(task);
-        }
+    /// Whether there is a keeper that will see it. Where there is none, the
+    /// instance ended after the action had looked at its state.
+    fn tell(&self, instance: &str, task: Task) -> bool {
+        lock(&self.desks)
+            .get(instance)
+            .is_some_and(|desk| desk.orders.send(task).is_ok())
     }
 }
 

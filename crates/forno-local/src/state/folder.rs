@@ -137,7 +137,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, E
 /// Writes a file so that at every moment either the old or the new one is
 /// there whole, readable by its user only.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    let bytes = serde_json::to_vec_pretty(value).map_err(|error| Error::Damaged {
+    let bytes = serde_json::to_vec(value).map_err(|error| Error::Damaged {
         path: path.to_owned(),
         reason: error.to_string(),
     })?;

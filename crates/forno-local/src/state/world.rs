@@ -251,6 +251,7 @@ pub(crate) struct Instance {
     pub(crate) attachment_id: String,
     pub(crate) root_device: String,
     pub(crate) root_volume: String,
+    #[serde(default, with = "in_base64")]
     pub(crate) user_data: Option<Vec<u8>>,
     pub(crate) client_token: Option<String>,
     /// What the launch asked for, as a digest; compared when its token returns.
@@ -428,5 +429,32 @@ impl RegionState {
 
     pub(crate) fn group_named(&self, name: &str) -> Option<&SecurityGroup> {
         self.groups.values().find(|group| group.name == name)
+    }
+}
+
+/// Bytes as one string: JSON would write a list of numbers.
+mod in_base64 {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[expect(clippy::ref_option, reason = "the form that serde calls")]
+    pub(super) fn serialize<S: Serializer>(
+        bytes: &Option<Vec<u8>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        bytes
+            .as_ref()
+            .map(|bytes| STANDARD.encode(bytes))
+            .serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Vec<u8>>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| STANDARD.decode(text).map_err(D::Error::custom))
+            .transpose()
     }
 }

@@ -1,6 +1,9 @@
 """RunInstances and the life of instances."""
 
 import base64
+import os
+import subprocess
+import tempfile
 
 from support import ED25519, Case, client, tags, unique
 
@@ -174,6 +177,36 @@ class Living(Case):
         self.assertEqual(status["InstanceStatus"]["Status"], "not-applicable")
         self.ec2.terminate_instances(**ids)
         self.ec2.get_waiter("instance_terminated").wait(**ids, **quick)
+
+    def powered_off_by_its_guest(self, **more):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "key")
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+            name = unique("key")
+            with open(path + ".pub", encoding="ascii") as file:
+                self.ec2.import_key_pair(KeyName=name, PublicKeyMaterial=file.read())
+            self.addCleanup(self.ec2.delete_key_pair, KeyName=name)
+            found = self.running(KeyName=name, **more)
+            port = next((tag["Value"] for tag in found.get("Tags", []) if tag["Key"] == "forno:ssh-port"), "22")
+            ssh = ["ssh", "-i", path, "-p", port, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+                   "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", f"admin@{found['PublicIpAddress']}"]
+            said = subprocess.run([*ssh, "echo hello; poweroff"], capture_output=True, text=True, check=False,
+                                  stdin=subprocess.DEVNULL)
+            self.assertEqual(said.stdout, "hello\n", said.stderr)
+        return found["InstanceId"]
+
+    def test_a_guest_that_stops_itself(self):
+        instance = self.powered_off_by_its_guest()
+        stopped = self.until(instance, "stopped", unlike=("terminated",))
+        self.assertEqual(stopped["StateReason"]["Code"], "Client.InstanceInitiatedShutdown")
+        self.terminate(instance)
+
+    def test_a_guest_that_ends_itself(self):
+        instance = self.powered_off_by_its_guest(InstanceInitiatedShutdownBehavior="terminate")
+        over = self.until(instance, "terminated", unlike=("stopped",))
+        self.assertEqual(over["StateReason"]["Code"], "Client.InstanceInitiatedShutdown")
+        left = self.ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [instance]}])
+        self.assertEqual(left["Volumes"], [])
 
     def test_terminated_at_once(self):
         instance = self.launch()["InstanceId"]
