@@ -156,8 +156,10 @@ impl Problem {
                     ));
                     shown.len() - 1
                 });
-            let start = span.source.blanked(span.range.start).1;
-            let end = span.source.blanked(span.range.end).1.max(start);
+            // Parsers count bytes and may stop inside a character.
+            let range = whole_characters(&span.source.text, span.range.clone());
+            let start = span.source.blanked(range.start).1;
+            let end = span.source.blanked(range.end).1.max(start);
             shown[index].1.marks.push(Mark {
                 range: start..end,
                 label,
@@ -166,6 +168,19 @@ impl Problem {
         }
         shown.into_iter().map(|(_, shown)| shown).collect()
     }
+}
+
+/// The range, widened to the characters that it touches.
+fn whole_characters(text: &str, range: Range<usize>) -> Range<usize> {
+    let mut start = range.start.min(text.len());
+    let mut end = range.end.clamp(start, text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    start..end
 }
 
 struct Shown {

@@ -139,7 +139,7 @@ fn document() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text(text in "\\PC{0,80}") {
@@ -177,6 +177,23 @@ proptest! {
         };
         drop(read(&text[..floor(cut)]));
         drop(read(&format!("{}{}", &text[..floor(cut)], &text[floor(cut + length)..])));
+    }
+}
+
+/// A parser that counts bytes points into the middle of such a character.
+#[test]
+fn letters_of_more_than_one_byte() {
+    for text in [
+        "é{{ vars.ü }}",
+        "{{ ü }}",
+        "{{ 'ü' + ü.ü }}",
+        "{% ü %}",
+        "日本{{ vars.日本 }}",
+    ] {
+        assert!(
+            read(&format!("{HEAD}[[step]]\nshell.run = \"{text}\"\n")).is_err(),
+            "{text}"
+        );
     }
 }
 
