@@ -48,7 +48,7 @@ pub(crate) fn report(error: &anyhow::Error, printer: Printer) -> ExitCode {
         printer.say(&diagnostics.render(printer.colour));
         return ExitCode::RecipeInvalid;
     }
-    printer.labelled(&printer.prose.bad("error:"), &told(error));
+    printer.labelled(&printer.prose.bad("error:"), &told(error.as_ref()));
     for hint in hints(error) {
         printer.labelled(&printer.prose.hint(), &hint);
     }
@@ -57,16 +57,17 @@ pub(crate) fn report(error: &anyhow::Error, printer: Printer) -> ExitCode {
 
 /// Prints why one of several bakes came to nothing.
 pub(crate) fn tell_bake(error: &forno_bake::Error, printer: Printer) {
-    printer.labelled(&printer.prose.bad("error:"), &error.full());
+    printer.labelled(&printer.prose.bad("error:"), &told(error));
     if let Some(hint) = error.hint() {
         printer.labelled(&printer.prose.hint(), &hint);
     }
 }
 
 /// The error and its causes; a cause that its effect has already told is left out.
-fn told(error: &anyhow::Error) -> String {
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = String::new();
-    for cause in error.chain() {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    for cause in causes {
         let cause = cause.to_string();
         if text.is_empty() {
             text = cause;
@@ -136,7 +137,7 @@ mod tests {
             .context("cannot read a: disk on fire")
             .context("show")
             .unwrap_err();
-        assert_eq!(told(&error), "show: cannot read a: disk on fire");
+        assert_eq!(told(error.as_ref()), "show: cannot read a: disk on fire");
     }
 
     #[test]

@@ -93,7 +93,10 @@ impl Stage {
                 Some(cue) = self.cues.recv() => match cue {
                     Cue::Pause(done) => {
                         let paused = renderer.pause();
-                        drop(done.send(()));
+                        // Whoever asked may have been cancelled meanwhile.
+                        if done.send(()).is_err() {
+                            tracing::debug!("nobody waits for the pause any more");
+                        }
                         paused
                     }
                     Cue::Resume => renderer.resume(),

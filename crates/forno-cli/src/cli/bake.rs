@@ -21,7 +21,7 @@ Examples:
   forno bake base worker                     base first, then worker from it
   forno bake hello.toml                      a recipe by its file
   forno bake --all --if-changed              the nightly run; exit code 3: nothing to do
-  forno bake worker --on-failure keep        then: forno shell
+  forno bake worker --on-failure keep        then, in another terminal: forno shell
   forno bake worker --output json | jq .     for programs
   read -r image ami < <(forno bake worker --output quiet)")]
 pub(crate) struct BakeArgs {

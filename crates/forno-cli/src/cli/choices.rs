@@ -43,7 +43,7 @@ pub(crate) enum OnFailure {
     /// Take everything down
     #[default]
     Teardown,
-    /// Leave the builder running, for `forno shell`
+    /// Stay, with the builder, for `forno shell` in another terminal, until Ctrl-C
     Keep,
     /// Ask what to do; takes down when nobody can be asked
     Ask,

@@ -128,18 +128,7 @@ fn facts(plan: &Plan) -> Vec<(&'static str, Vec<String>)> {
             "image",
             vec![format!("{} ({})", plan.ami_name, plan.architecture)],
         ),
-        (
-            "builder",
-            plan.candidates
-                .iter()
-                .map(|candidate| {
-                    format!(
-                        "{} in {} ({})",
-                        candidate.instance_type, candidate.subnet, candidate.availability_zone
-                    )
-                })
-                .collect(),
-        ),
+        ("builder", builder(plan)),
         ("network", vec![format!("{}, {groups}", network.vpc)]),
         (
             "variables",
@@ -175,6 +164,22 @@ fn facts(plan: &Plan) -> Vec<(&'static str, Vec<String>)> {
     }
     facts.retain(|(_, lines)| !lines.is_empty());
     facts
+}
+
+/// Types in the order in which they are tried, each in every subnet.
+fn builder(plan: &Plan) -> Vec<String> {
+    let mut types: Vec<&str> = Vec::new();
+    let mut subnets: Vec<String> = Vec::new();
+    for candidate in &plan.candidates {
+        if !types.contains(&candidate.instance_type.as_str()) {
+            types.push(&candidate.instance_type);
+        }
+        let subnet = format!("{} ({})", candidate.subnet, candidate.availability_zone);
+        if !subnets.contains(&subnet) {
+            subnets.push(subnet);
+        }
+    }
+    vec![types.join(", then "), format!("in {}", subnets.join(", "))]
 }
 
 /// Where a value comes from, as far as one word can say.

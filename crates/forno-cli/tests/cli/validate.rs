@@ -22,7 +22,7 @@ instance_types = ["t3.small"]
 
 [[step]]
 name  = "greeting"
-shell = { run = "true", env = { TOKEN = "{{ token }}" } }
+shell = { run = "true", env = { TOKEN = "{{ vars.token }}" } }
 "#;
 
 const BAD: &str = r#"schema = 1
