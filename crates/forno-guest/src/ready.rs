@@ -1,10 +1,11 @@
-//! Waiting for a machine that has just booted.
+//! Waiting for a machine that has just booted: cloud-init is still at work when
+//! sshd answers, and unattended jobs hold the package manager's locks.
 
 use std::time::{Duration, Instant};
 
-use forno_link::{Command, Link, capture};
+use forno_link::{Command, Exit, Link, Output, Watch, capture};
 
-use crate::{StepContext, StepError, StepErrorKind};
+use crate::{StepContext, StepError};
 
 #[derive(Clone, Debug)]
 pub struct ReadyOptions {
@@ -43,37 +44,26 @@ pub struct ReadyReport {
     pub warnings: Vec<String>,
 }
 
-/// One look. `cloud-init status` names its state on the first line; newer ones
-/// tell recoverable errors by exit status 2. The lock is tried and let go.
-const LOOK: &str = r#"
-if command -v cloud-init >/dev/null; then
-    said=$(cloud-init status --long 2>&1); code=$?
-    echo "cloud-init $(echo "$said" | sed -n 's/^status: *//p' | head -n 1)"
-    echo "code $code"
-    echo "detail $(echo "$said" | tr '\n' ' ')"
-else
-    echo "cloud-init not installed"
+const ABSENT: &str = "forno: cloud-init is not installed";
+
+/// Its own exit status: 0 done, 1 failed, 2 done with errors that it got over.
+const STATUS: &str = r#"if ! command -v cloud-init >/dev/null 2>&1; then
+  echo 'forno: cloud-init is not installed'; exit 0
 fi
-for lock in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock /var/cache/apt/archives/lock /var/lib/rpm/.rpm.lock; do
-    [ -e "$lock" ] || continue
-    inode=$(stat -c %i "$lock")
-    awk -v inode="$inode" '{ n = split($6, at, ":"); if (at[n] == inode) { print $5; exit } }' /proc/locks | while read -r pid; do
-        echo "lock $lock held by $(cat "/proc/$pid/comm" 2>/dev/null || echo somebody) ($pid)"
-    done
-done
-true
+exec cloud-init status --wait --long
 "#;
 
-const PACE: Duration = Duration::from_secs(1);
+/// What it says about its errors, wherever this version keeps it.
+const ERRORS: &str = r#"cat /run/cloud-init/result.json 2>/dev/null
+grep -hE 'WARNING|ERROR|CRITICAL|Traceback|Error:' /var/log/cloud-init.log 2>/dev/null | tail -n 12
+exit 0
+"#;
 
-/// What one look told.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Look {
-    cloud_init: String,
-    code: u32,
-    detail: String,
-    lock: Option<String>,
-}
+/// Who holds which lock. They are locks of fcntl, which `flock` does not see;
+/// the kernel lists them by inode.
+const LOCKS: &str = include_str!("ready/locks.sh");
+
+const POLL: Duration = Duration::from_secs(1);
 
 pub(crate) async fn wait(
     link: &dyn Link,
@@ -81,97 +71,110 @@ pub(crate) async fn wait(
     ctx: &StepContext,
 ) -> Result<ReadyReport, StepError> {
     let started = Instant::now();
-    let mut told: Option<Instant> = None;
-    loop {
-        let command = Command::shell(LOOK)
-            .sudo(true)
-            .timeout(Duration::from_mins(1));
-        let output = capture(link, command, &ctx.cancel).await?;
-        let look = Look::parse(&output.stdout);
-        let waited = started.elapsed();
-        let state = match look.judge(options) {
-            Verdict::Ready(warnings) => {
-                return Ok(ReadyReport {
-                    cloud_init: look.cloud_init,
-                    waited,
-                    warnings,
-                });
-            }
-            Verdict::Broken(what) => {
-                return Err(StepError::guest(what).hint(
-                    "see /var/log/cloud-init.log and /var/log/cloud-init-output.log on the machine",
+    let mut report = ReadyReport {
+        cloud_init: "not waited for".into(),
+        waited: Duration::ZERO,
+        warnings: Vec::new(),
+    };
+    if options.cloud_init != CloudInit::Skip {
+        let output = cloud_init(link, options, started, ctx).await?;
+        report.cloud_init = status(&output);
+        let broken = !output.exit.success() && output.exit != Exit::Code(2);
+        if !output.exit.success() {
+            let details = capture(link, Command::shell(ERRORS).sudo(true), &ctx.cancel).await?;
+            let lines: Vec<String> = output
+                .stdout
+                .lines()
+                .chain(details.stdout.lines())
+                .map(|line| line.trim_start_matches('.').to_owned())
+                .filter(|line| !line.trim().is_empty())
+                .collect();
+            let message = format!("cloud-init says `{}`", report.cloud_init);
+            if broken && options.cloud_init == CloudInit::Require {
+                return Err(StepError::guest(message).tail(lines).hint(
+                    "its log is /var/log/cloud-init.log; user data that cloud-init does not understand is the usual cause",
                 ));
             }
-            Verdict::Busy(state) => state,
-        };
-        if waited >= options.within {
-            return Err(StepError::new(StepErrorKind::TimedOut {
-                what: format!("the machine is not ready: {state}"),
-                after: options.within,
-            }));
+            report.warnings.push(format!("{message}\n{}", lines.join("\n")));
         }
+    }
+    if options.package_lock {
+        free_packages(link, options, started, ctx).await?;
+    }
+    report.waited = started.elapsed();
+    Ok(report)
+}
+
+/// Waits for it; across a restart that cloud-init itself may order.
+async fn cloud_init(
+    link: &dyn Link,
+    options: &ReadyOptions,
+    started: Instant,
+    ctx: &StepContext,
+) -> Result<Output, StepError> {
+    let beat = |state: &str| {
+        ctx.waiting("cloud-init", state.to_owned(), started.elapsed(), options.within);
+    };
+    loop {
+        beat("running");
+        let asking = capture(link, Command::shell(STATUS), &ctx.cancel);
+        tokio::pin!(asking);
+        let mut ticks = tokio::time::interval(ctx.heartbeat);
+        ticks.tick().await;
+        let answer = loop {
+            tokio::select! {
+                answer = &mut asking => break answer,
+                _ = ticks.tick() => beat("running"),
+            }
+        };
+        match answer {
+            Ok(output) => return Ok(output),
+            Err(error) if error.is_lost() => {
+                beat("the connection is lost: connecting again");
+                let left = options.within.saturating_sub(started.elapsed());
+                link.reconnect(left, &Watch::none(), &ctx.cancel).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn status(output: &Output) -> String {
+    if output.stdout.contains(ABSENT) {
+        return "not installed".into();
+    }
+    output
+        .stdout
+        .lines()
+        .rev()
+        .find_map(|line| line.trim_start_matches('.').strip_prefix("status:"))
+        .map_or_else(|| output.reason(), |status| status.trim().to_owned())
+}
+
+async fn free_packages(
+    link: &dyn Link,
+    options: &ReadyOptions,
+    started: Instant,
+    ctx: &StepContext,
+) -> Result<(), StepError> {
+    let mut told = None::<Instant>;
+    loop {
+        let output = capture(link, Command::shell(LOCKS), &ctx.cancel).await?;
+        if !output.exit.success() {
+            let reason = output.reason();
+            return Err(StepError::guest(format!("cannot see the package manager's locks: {reason}")));
+        }
+        let Some(holder) = output.stdout.lines().next() else {
+            return Ok(());
+        };
         if told.is_none_or(|told| told.elapsed() >= ctx.heartbeat) {
             told = Some(Instant::now());
-            ctx.waiting("machine ready", state, waited, options.within);
+            let waited = started.elapsed();
+            ctx.waiting("the package manager", holder.to_owned(), waited, options.within);
         }
         tokio::select! {
-            () = tokio::time::sleep(PACE) => {}
-            () = ctx.cancel.cancelled() => return Err(StepError::new(StepErrorKind::Cancelled)),
-        }
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Ready(Vec<String>),
-    Busy(String),
-    Broken(String),
-}
-
-impl Look {
-    fn parse(text: &str) -> Self {
-        let mut look = Self::default();
-        for line in text.lines() {
-            match line.split_once(' ') {
-                Some(("cloud-init", state)) => state.trim().clone_into(&mut look.cloud_init),
-                Some(("code", code)) => look.code = code.parse().unwrap_or(1),
-                Some(("detail", detail)) => detail.trim().clone_into(&mut look.detail),
-                Some(("lock", held)) if look.lock.is_none() => look.lock = Some(held.to_owned()),
-                _ => {}
-            }
-        }
-        look
-    }
-
-    fn judge(&self, options: &ReadyOptions) -> Verdict {
-        let mut warnings = Vec::new();
-        if options.cloud_init != CloudInit::Skip {
-            match self.cloud_init.as_str() {
-                "done" | "disabled" | "not installed" => {
-                    if self.code == 2 {
-                        warnings.push(format!(
-                            "cloud-init had recoverable errors: {}",
-                            self.detail
-                        ));
-                    }
-                }
-                "error" | "degraded done" | "degraded" => {
-                    let what = format!("cloud-init failed: {}", self.detail);
-                    if options.cloud_init == CloudInit::Require
-                        && self.cloud_init == "error"
-                        && self.code != 2
-                    {
-                        return Verdict::Broken(what);
-                    }
-                    warnings.push(what);
-                }
-                "" => return Verdict::Busy("cloud-init says nothing yet".into()),
-                other => return Verdict::Busy(format!("cloud-init: {other}")),
-            }
-        }
-        match &self.lock {
-            Some(lock) if options.package_lock => Verdict::Busy(lock.clone()),
-            _ => Verdict::Ready(warnings),
+            () = tokio::time::sleep(POLL) => {}
+            () = ctx.cancel.cancelled() => {}
         }
     }
 }
@@ -180,37 +183,20 @@ impl Look {
 mod tests {
     use super::*;
 
-    fn judged(text: &str) -> Verdict {
-        Look::parse(text).judge(&ReadyOptions::default())
+    fn said(stdout: &str, code: u32) -> String {
+        status(&Output {
+            exit: Exit::Code(code),
+            stdout: stdout.into(),
+            stderr: String::new(),
+            dropped: 0,
+        })
     }
 
     #[test]
-    fn done_and_free_is_ready() {
-        assert_eq!(judged("cloud-init done\ncode 0\n"), Verdict::Ready(vec![]));
-        assert_eq!(judged("cloud-init not installed\n"), Verdict::Ready(vec![]));
-    }
-
-    #[test]
-    fn a_held_lock_is_waited_for() {
-        let text = "cloud-init done\ncode 0\nlock /var/lib/dpkg/lock held by apt-get (7)\n";
-        assert_eq!(
-            judged(text),
-            Verdict::Busy("/var/lib/dpkg/lock held by apt-get (7)".into())
-        );
-    }
-
-    #[test]
-    fn errors_are_told_from_recoverable_ones() {
-        assert!(matches!(
-            judged("cloud-init error\ncode 1\ndetail x\n"),
-            Verdict::Broken(_)
-        ));
-        assert!(
-            matches!(judged("cloud-init done\ncode 2\ndetail x\n"), Verdict::Ready(w) if w.len() == 1)
-        );
-        assert!(matches!(
-            judged("cloud-init running\ncode 0\n"),
-            Verdict::Busy(_)
-        ));
+    fn the_status_is_found_behind_the_dots() {
+        assert_eq!(said(".....\nstatus: done\nboot_status_code: enabled-by-generator\n", 0), "done");
+        assert_eq!(said("......status: error\ndetail:\n('scripts-user', x)\n", 1), "error");
+        assert_eq!(said("forno: cloud-init is not installed\n", 0), "not installed");
+        assert_eq!(said("", 1), "exit status 1");
     }
 }

@@ -18,6 +18,9 @@ if command -v setsid >/dev/null; then detach=setsid; else detach=; fi
 $detach sh -c "sleep 1; $how" >/dev/null 2>&1 </dev/null &
 "#;
 
+/// A stub has the kernel of the computer that it runs on, and says its boots itself.
+const BOOT_ID: &str = r#"cat "${FORNO_STUB_BOOT_ID:-/proc/sys/kernel/random/boot_id}""#;
+
 const POLL: Duration = Duration::from_secs(1);
 
 /// For a question to a machine that may be going down.
@@ -94,7 +97,7 @@ impl<'a> Beat<'a> {
 }
 
 async fn boot_id(link: &dyn Link, ctx: &StepContext) -> Result<String, StepError> {
-    let command = Command::shell("cat /proc/sys/kernel/random/boot_id").timeout(PATIENCE);
+    let command = Command::shell(BOOT_ID).timeout(PATIENCE);
     let output = capture(link, command, &ctx.cancel).await?;
     let id = output.stdout.trim().to_owned();
     if output.exit.success() && !id.is_empty() {

@@ -15,9 +15,6 @@ for place in ${FORNO_STUB:+"$HOME"} /boot /etc /home /opt /root /srv /tmp /usr/l
     [ -d "$place" ] && places="$places $place"
     [ -z "${FORNO_STUB:-}" ] || break
 done
-# The disk of a stub is its home; the rest is the computer of whoever bakes.
-[ -n "${FORNO_STUB:-}" ] && places=$HOME
-
 # shellcheck disable=SC2086 # a list of words
 find $places -xdev -type f -size +0 ! -path "$patterns" -print0 >"$patterns.files" || :
 trap 'rm -f "$patterns" "$patterns.files"' EXIT
