@@ -27,7 +27,7 @@ pub enum StepErrorKind {
     #[error("cancelled")]
     Cancelled,
     #[error(transparent)]
-    Link(forno_link::Error),
+    Link(Box<forno_link::Error>),
     #[error("{what}: {error}")]
     Local { what: String, error: std::io::Error },
     #[error("`{program}` is not installed on this machine")]
@@ -95,7 +95,7 @@ impl From<forno_link::Error> for StepError {
     fn from(error: forno_link::Error) -> Self {
         let hint = error.hint();
         Self {
-            kind: StepErrorKind::Link(error),
+            kind: StepErrorKind::Link(Box::new(error)),
             tail: Vec::new(),
             hint,
         }

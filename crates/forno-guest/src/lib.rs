@@ -21,6 +21,7 @@ mod reboot;
 mod seal;
 mod shell;
 mod step;
+mod stub;
 
 pub use context::{Decide, Decision, StepContext};
 pub use error::{StepError, StepErrorKind};

@@ -47,17 +47,17 @@ pub struct ReadyReport {
 const ABSENT: &str = "forno: cloud-init is not installed";
 
 /// Its own exit status: 0 done, 1 failed, 2 done with errors that it got over.
-const STATUS: &str = r#"if ! command -v cloud-init >/dev/null 2>&1; then
+const STATUS: &str = r"if ! command -v cloud-init >/dev/null 2>&1; then
   echo 'forno: cloud-init is not installed'; exit 0
 fi
 exec cloud-init status --wait --long
-"#;
+";
 
 /// What it says about its errors, wherever this version keeps it.
-const ERRORS: &str = r#"cat /run/cloud-init/result.json 2>/dev/null
+const ERRORS: &str = r"cat /run/cloud-init/result.json 2>/dev/null
 grep -hE 'WARNING|ERROR|CRITICAL|Traceback|Error:' /var/log/cloud-init.log 2>/dev/null | tail -n 12
 exit 0
-"#;
+";
 
 /// Who holds which lock. They are locks of fcntl, which `flock` does not see;
 /// the kernel lists them by inode.
@@ -76,6 +76,10 @@ pub(crate) async fn wait(
         waited: Duration::ZERO,
         warnings: Vec::new(),
     };
+    if crate::stub::home(link, ctx).await?.is_some() {
+        report.cloud_init = "not installed".into();
+        return Ok(report);
+    }
     if options.cloud_init != CloudInit::Skip {
         let output = cloud_init(link, options, started, ctx).await?;
         report.cloud_init = status(&output);
@@ -95,7 +99,9 @@ pub(crate) async fn wait(
                     "its log is /var/log/cloud-init.log; user data that cloud-init does not understand is the usual cause",
                 ));
             }
-            report.warnings.push(format!("{message}\n{}", lines.join("\n")));
+            report
+                .warnings
+                .push(format!("{message}\n{}", lines.join("\n")));
         }
     }
     if options.package_lock {
@@ -113,7 +119,12 @@ async fn cloud_init(
     ctx: &StepContext,
 ) -> Result<Output, StepError> {
     let beat = |state: &str| {
-        ctx.waiting("cloud-init", state.to_owned(), started.elapsed(), options.within);
+        ctx.waiting(
+            "cloud-init",
+            state.to_owned(),
+            started.elapsed(),
+            options.within,
+        );
     };
     loop {
         beat("running");
@@ -162,7 +173,9 @@ async fn free_packages(
         let output = capture(link, Command::shell(LOCKS), &ctx.cancel).await?;
         if !output.exit.success() {
             let reason = output.reason();
-            return Err(StepError::guest(format!("cannot see the package manager's locks: {reason}")));
+            return Err(StepError::guest(format!(
+                "cannot see the package manager's locks: {reason}"
+            )));
         }
         let Some(holder) = output.stdout.lines().next() else {
             return Ok(());
@@ -170,7 +183,12 @@ async fn free_packages(
         if told.is_none_or(|told| told.elapsed() >= ctx.heartbeat) {
             told = Some(Instant::now());
             let waited = started.elapsed();
-            ctx.waiting("the package manager", holder.to_owned(), waited, options.within);
+            ctx.waiting(
+                "the package manager",
+                holder.to_owned(),
+                waited,
+                options.within,
+            );
         }
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
@@ -194,9 +212,21 @@ mod tests {
 
     #[test]
     fn the_status_is_found_behind_the_dots() {
-        assert_eq!(said(".....\nstatus: done\nboot_status_code: enabled-by-generator\n", 0), "done");
-        assert_eq!(said("......status: error\ndetail:\n('scripts-user', x)\n", 1), "error");
-        assert_eq!(said("forno: cloud-init is not installed\n", 0), "not installed");
+        assert_eq!(
+            said(
+                ".....\nstatus: done\nboot_status_code: enabled-by-generator\n",
+                0
+            ),
+            "done"
+        );
+        assert_eq!(
+            said("......status: error\ndetail:\n('scripts-user', x)\n", 1),
+            "error"
+        );
+        assert_eq!(
+            said("forno: cloud-init is not installed\n", 0),
+            "not installed"
+        );
         assert_eq!(said("", 1), "exit status 1");
     }
 }

@@ -30,36 +30,27 @@ pub(crate) async fn run(
     let script = Prepared::new(shell, ctx).await?;
     let tap = Tap::new(ctx);
     let exit = link
-        .exec(script.command()?, Box::new(tap.clone()), &ctx.cancel)
+        .exec(script.command(), Box::new(tap.clone()), &ctx.cancel)
         .await
         .map_err(|error| StepError::from(error).tail(tap.finish()))?;
     let tail = tap.finish();
-    judge(link, &script.name, &exit, &shell.valid_exit_codes)
-        .map_err(|error| error.tail(tail.clone()).explain(link))
-}
-
-pub(crate) fn judge(
-    link: &dyn Link,
-    name: &str,
-    exit: &Exit,
-    valid: &[u32],
-) -> Result<(), StepError> {
-    match exit {
-        Exit::Code(code) if valid.contains(code) => return Ok(()),
-        _ => {}
+    if matches!(exit, Exit::Code(code) if shell.valid_exit_codes.contains(&code)) {
+        return Ok(());
     }
-    let error = StepError::new(StepErrorKind::Exit {
-        what: name.to_owned(),
-        exit: exit.clone(),
-    });
-    Err(match exit {
-        Exit::Code(code @ 129..=165) => error.hint(format!(
+    let hint = match exit {
+        Exit::Code(code @ 129..=165) => Some(format!(
             "a status of {code} usually means that signal {} ended it (137: killed, often for want of memory)",
             code - 128
         )),
-        _ => error,
-    })
-    .map_err(|error| error.explain(link))
+        _ => None,
+    };
+    let what = script.name;
+    Err(StepError {
+        kind: StepErrorKind::Exit { what, exit },
+        tail,
+        hint,
+    }
+    .explain(link))
 }
 
 impl StepError {
@@ -132,9 +123,9 @@ impl Prepared {
         })
     }
 
-    pub(crate) fn command(&self) -> Result<Command, StepError> {
+    pub(crate) fn command(&self) -> Command {
         let stdin = Stdin::Bytes(self.archive.clone());
-        Ok(Command::shell(RUNNER).sudo(self.sudo).stdin(stdin))
+        Command::shell(RUNNER).sudo(self.sudo).stdin(stdin)
     }
 }
 

@@ -44,6 +44,20 @@ pub enum Action {
     Assert(Assertion),
 }
 
+impl Action {
+    /// For messages.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Shell(_) => "the script",
+            Self::Upload(_) => "the upload",
+            Self::Download(_) => "the download",
+            Self::Ansible(_) => "the playbook",
+            Self::Reboot => "the restart",
+            Self::Assert(_) => "the check",
+        }
+    }
+}
+
 /// A script on the machine.
 ///
 /// It is run with standard input at end of file, in the login user's home (as

@@ -44,7 +44,10 @@ pub struct AgentSocket {
 impl AgentSocket {
     /// On a socket in a private temporary folder.
     pub fn new(identity: Arc<Identity>) -> io::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("forno-").tempdir()?;
+        let dir = tempfile::Builder::new()
+            .prefix("forno-")
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir()?;
         let path = dir.path().join("agent");
         let serving = serve(&path, identity)?;
         Ok(Self {

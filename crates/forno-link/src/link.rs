@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -169,6 +169,15 @@ impl Command {
         Self::shell(crate::quote::line(words))
     }
 
+    /// A script and its arguments, `$1` and so on.
+    pub fn script<I, S>(script: &str, args: I) -> Self
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<str>,
+    {
+        Self::shell(format!("set -- {}\n{script}", crate::quote::line(args)))
+    }
+
     pub fn sudo(mut self, sudo: bool) -> Self {
         self.sudo = sudo;
         self
@@ -267,11 +276,20 @@ impl Captured {
         }
     }
 
-    fn take(&self) -> Kept {
-        self.kept
-            .lock()
-            .map(|mut kept| std::mem::take(&mut *kept))
-            .unwrap_or_default()
+    /// What was kept so far, as text; it starts anew after this.
+    pub fn output(&self, exit: Exit) -> Output {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Kept {
+            stdout,
+            stderr,
+            dropped,
+        } = std::mem::take(&mut *kept);
+        Output {
+            exit,
+            stdout: String::from_utf8_lossy(&stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+            dropped,
+        }
     }
 }
 
@@ -325,16 +343,10 @@ pub async fn capture(
 ) -> Result<Output, Error> {
     let sink = Captured::new(1 << 20);
     let exit = link.exec(command, Box::new(sink.clone()), cancel).await?;
-    let kept = sink.take();
-    Ok(Output {
-        exit,
-        stdout: String::from_utf8_lossy(&kept.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&kept.stderr).into_owned(),
-        dropped: kept.dropped,
-    })
+    Ok(sink.output(exit))
 }
 
-impl dyn Link {
+impl dyn Link + '_ {
     /// An error of this link.
     pub(crate) fn error(&self, kind: ErrorKind) -> Error {
         Error::new(self.peer(), kind)

@@ -1,11 +1,174 @@
-//! A playbook, run by the real `ansible-playbook` of this machine straight
-//! against the builder, over what forno's own connection knows: address, pinned
-//! host key, and an agent that signs. The private key is in no file.
+//! Playbooks: the real ansible-playbook of this machine, reaching the builder
+//! over an SSH connection of its own, with forno's key behind an agent.
+//!
+//! Its connection settings are all ours: inventory, known hosts and variables
+//! are files in a private folder, and neither the person's nor the system's
+//! configuration of ssh or Ansible is read, except an `ansible.cfg` beside the
+//! playbook.
 
 mod galaxy;
 mod process;
-mod run;
-mod told;
-mod workspace;
+mod story;
+mod workplace;
 
-pub(crate) use run::run;
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use forno_events::Stream;
+use forno_link::{Exit, Link};
+use secrecy::ExposeSecret;
+
+use self::process::Program;
+use self::story::Story;
+use self::workplace::Workplace;
+use crate::error::StepErrorKind;
+use crate::output::Tap;
+use crate::step::Ansible;
+use crate::{StepContext, StepError};
+
+/// The machine's name in the inventory.
+const HOST: &str = "builder";
+
+pub(crate) async fn run(
+    link: &dyn Link,
+    ansible: &Ansible,
+    ctx: &StepContext,
+) -> Result<(), StepError> {
+    let access = link
+        .ssh_access()
+        .ok_or_else(|| invalid("ansible needs a link over SSH"))?;
+    let agent = access
+        .agent_socket
+        .clone()
+        .ok_or_else(|| invalid("ansible needs an agent socket, and this link has none"))?;
+    process::require(&ctx.ansible_playbook, "ansible-core").await?;
+    process::require(Path::new("ssh"), "openssh-client").await?;
+    let place = Workplace::new(ansible, &access)?;
+    let result = play(ansible, &place, &agent, ctx).await;
+    place.hang_up().await;
+    result
+}
+
+async fn play(
+    ansible: &Ansible,
+    place: &Workplace,
+    agent: &Path,
+    ctx: &StepContext,
+) -> Result<(), StepError> {
+    let installed = match &ansible.requirements {
+        Some(file) => Some(galaxy::install(file, ansible, place, agent, ctx).await?),
+        None => None,
+    };
+    let mut env = place.environment(ansible, agent);
+    let extra = |more: Option<&PathBuf>, own: &[PathBuf], usual: &str| {
+        let mut path = OsString::new();
+        for part in more.into_iter().chain(own) {
+            path.push(part);
+            path.push(":");
+        }
+        path.push(usual);
+        path
+    };
+    let roles = installed.as_ref().map(|i| &i.roles);
+    if roles.is_some() || !ansible.roles_path.is_empty() {
+        let usual = "~/.ansible/roles:/usr/share/ansible/roles:/etc/ansible/roles";
+        env.insert(
+            "ANSIBLE_ROLES_PATH".into(),
+            extra(roles, &ansible.roles_path, usual),
+        );
+    }
+    if let Some(installed) = &installed {
+        let usual = "~/.ansible/collections:/usr/share/ansible/collections";
+        let path = extra(Some(&installed.collections), &[], usual);
+        env.insert("ANSIBLE_COLLECTIONS_PATH".into(), path);
+    }
+    for (name, value) in ctx.env.iter().chain(&ansible.env) {
+        env.insert(name.clone(), value.expose_secret().into());
+    }
+
+    let tap = Tap::new(ctx);
+    let story = RefCell::new(Story::new(ctx, tap.clone()));
+    let program = Program {
+        path: &ctx.ansible_playbook,
+        args: arguments(ansible, place),
+        env,
+        dir: galaxy::folder_of(&ansible.playbook),
+    };
+    let status = process::run(
+        program,
+        |line| story.borrow_mut().line(line),
+        |line| tap.push(Stream::Stderr, format!("{line}\n").as_bytes()),
+        &ctx.cancel,
+    )
+    .await;
+    let tail = tap.finish();
+    match status {
+        Ok(status) if status.success() && story.borrow().acted => Ok(()),
+        Ok(status) if status.success() => Err(invalid("the playbook did nothing: no task ran on the machine")
+            .hint("the machine is in `all` and in the step's `groups`: compare with the playbook's `hosts:`, and the tags")
+            .tail(tail)),
+        Ok(status) => Err(failure(status, story.into_inner(), tail)),
+        Err(error) => Err(error.tail(tail)),
+    }
+}
+
+fn invalid(why: &str) -> StepError {
+    StepError::new(StepErrorKind::Invalid(why.to_owned()))
+}
+
+fn arguments(ansible: &Ansible, place: &Workplace) -> Vec<OsString> {
+    let mut args: Vec<OsString> = vec!["-i".into(), place.path("hosts.json").into()];
+    if !ansible.extra_vars.is_empty() {
+        let mut file = OsString::from("@");
+        file.push(place.path("vars.json"));
+        args.extend(["--extra-vars".into(), file]);
+    }
+    for (option, tags) in [
+        ("--tags", &ansible.tags),
+        ("--skip-tags", &ansible.skip_tags),
+    ] {
+        if !tags.is_empty() {
+            args.extend([option.into(), tags.join(",").into()]);
+        }
+    }
+    if ansible.r#become {
+        args.push("--become".into());
+    }
+    if ansible.verbosity > 0 {
+        args.push(format!("-{}", "v".repeat(ansible.verbosity.into())).into());
+    }
+    args.extend(ansible.args.iter().map(OsString::from));
+    args.push(ansible.playbook.clone().into());
+    args
+}
+
+fn failure(status: ExitStatus, story: Story, tail: Vec<String>) -> StepError {
+    let unreachable = story.unreachable;
+    let failures = story.failures();
+    let error = if failures.is_empty() {
+        let exit = match (status.code(), status.signal()) {
+            (Some(code), _) => Exit::Code(code.unsigned_abs()),
+            (None, signal) => Exit::Signal(signal.unwrap_or_default().to_string()),
+        };
+        StepError::new(StepErrorKind::Exit {
+            what: "ansible-playbook".into(),
+            exit,
+        })
+    } else {
+        StepError::new(StepErrorKind::Ansible(failures))
+    };
+    let says = |text: &str| tail.iter().any(|line| line.contains(text));
+    let error = if unreachable {
+        error.hint("forno itself reaches the machine: compare the message above with the ssh options of the play")
+    } else if says("couldn't resolve module/action") {
+        error.hint("name the collection it comes from in a requirements file (`requirements = …`)")
+    } else if says("was not found in") && says("role") {
+        error.hint("name the role in a requirements file, or its folder in `roles_path`")
+    } else {
+        error
+    };
+    error.tail(tail)
+}

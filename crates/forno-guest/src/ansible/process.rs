@@ -1,109 +1,175 @@
-//! A program of this machine: in a process group of its own, which is ended
-//! whole when the step is cancelled or out of time.
+//! A program on this machine that ends with us: when it is cancelled, when its
+//! time is over, and also when forno itself is killed.
 
-use std::io;
-use std::process::Stdio;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use forno_events::Stream;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
 
-use crate::{StepContext, StepError, StepErrorKind};
+use crate::StepError;
+use crate::error::StepErrorKind;
+
+/// Its standard input is a pipe from us, which ends when we do, however we end.
+const KEEPER: &str = r#"exec 3<&0 </dev/null
+"$@" 3<&- &
+child=$!
+( trap '' TERM; cat <&3; kill -TERM -$$; sleep 10; kill -KILL -$$ ) >/dev/null 2>&1 &
+exec 3<&-
+trap : TERM
+while :; do
+  wait $child; code=$?
+  kill -0 $child 2>/dev/null || exit $code
+done"#;
 
 /// Between SIGTERM and SIGKILL.
-const PATIENCE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(10);
 
-/// Runs it to its end; every line of output is given to `line`.
-pub(super) async fn run(
-    mut command: Command,
-    program: &str,
-    timeout: Duration,
-    ctx: &StepContext,
-    line: &mut (dyn FnMut(Stream, &[u8]) + Send),
-) -> Result<Option<i32>, StepError> {
-    command
+pub(super) struct Program<'a> {
+    pub(super) path: &'a Path,
+    pub(super) args: Vec<OsString>,
+    pub(super) env: BTreeMap<String, OsString>,
+    pub(super) dir: PathBuf,
+}
+
+/// Fails when a program is missing, with the Debian package that brings it.
+pub(super) async fn require(program: &Path, package: &str) -> Result<(), StepError> {
+    let status = Command::new("/bin/sh")
+        .args(["-c", "command -v \"$1\"", "sh"])
+        .arg(program)
         .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .await
+        .map_err(|error| StepError::local("cannot run /bin/sh", error))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(StepError::new(StepErrorKind::MissingProgram {
+        program: program.display().to_string(),
+        package: package.to_owned(),
+    })
+    .hint(format!(
+        "install the Debian package `{package}`: apt-get install {package}"
+    )))
+}
+
+/// Runs it to its end, giving away each line of output.
+pub(super) async fn run(
+    program: Program<'_>,
+    mut stdout: impl FnMut(&str),
+    mut stderr: impl FnMut(&str),
+    cancel: &CancellationToken,
+) -> Result<ExitStatus, StepError> {
+    let failed = |error| StepError::local(format!("cannot run {}", program.path.display()), error);
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", KEEPER, "sh"])
+        .arg(program.path)
+        .args(&program.args)
+        .current_dir(&program.dir)
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| missing(program, error))?;
-    let group = Group(
-        child
-            .id()
-            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
-    );
+        .process_group(0);
+    // Nothing of the person's own settings: a bake must not depend on them.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("ANSIBLE_") || text.starts_with("SSH_") || text == "DISPLAY" {
+            command.env_remove(&name);
+        }
+    }
+    command.envs(&program.env);
+    let mut child = command.spawn().map_err(failed)?;
+    let _alive = child.stdin.take();
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let (told, mut lines) = tokio::sync::mpsc::channel(64);
-    let readers = [
-        tokio::spawn(read(out, Stream::Stdout, told.clone())),
-        tokio::spawn(read(err, Stream::Stderr, told)),
-    ];
-    let listen = async {
-        while let Some((stream, text)) = lines.recv().await {
-            line(stream, &text);
-        }
+    let group = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw);
+
+    let reading = async {
+        tokio::join!(lines(out, &mut stdout), lines(err, &mut stderr));
     };
-    let result = tokio::select! {
-        () = listen => child.wait().await.map(|status| status.code())
-            .map_err(|error| StepError::local(program.to_owned(), error)),
-        () = tokio::time::sleep(timeout) => {
-            Err(StepError::new(StepErrorKind::TimedOut { what: program.to_owned(), after: timeout }))
-        }
-        () = ctx.cancel.cancelled() => Err(StepError::new(StepErrorKind::Cancelled)),
+    let waiting = async {
+        let ((), status) = tokio::join!(reading, child.wait());
+        status
     };
-    if result.is_err() {
-        group.end(&mut child).await;
+    tokio::pin!(waiting);
+    tokio::select! {
+        status = &mut waiting => return status.map_err(failed),
+        () = cancel.cancelled() => {}
     }
-    for reader in readers {
-        reader.abort();
+    // Workers of newer versions have sessions of their own, so a signal to the
+    // group alone would miss them.
+    let family = group.map(descendants).unwrap_or_default();
+    signal(group, &family, Signal::TERM);
+    if tokio::time::timeout(GRACE, &mut waiting).await.is_err() {
+        signal(group, &family, Signal::KILL);
+        let _ = tokio::time::timeout(GRACE, &mut waiting).await;
     }
-    result
+    Err(StepError::new(StepErrorKind::Cancelled))
 }
 
-async fn read(
-    from: Option<impl AsyncRead + Unpin>,
-    stream: Stream,
-    told: tokio::sync::mpsc::Sender<(Stream, Vec<u8>)>,
-) {
-    let Some(from) = from else { return };
-    let mut lines = BufReader::new(from).split(b'\n');
-    while let Ok(Some(line)) = lines.next_segment().await {
-        if told.send((stream, line)).await.is_err() {
-            return;
+fn signal(group: Option<Pid>, family: &[Pid], signal: Signal) {
+    if let Some(group) = group {
+        let _ = kill_process_group(group, signal);
+    }
+    for pid in family {
+        let _ = kill_process(*pid, signal);
+    }
+}
+
+async fn lines(stream: Option<impl AsyncRead + Unpin>, tell: &mut impl FnMut(&str)) {
+    let Some(stream) = stream else { return };
+    let mut stream = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match stream.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let text = String::from_utf8_lossy(&line);
+                tell(text.trim_end_matches(['\n', '\r']));
+            }
         }
     }
 }
 
-fn missing(program: &str, error: io::Error) -> StepError {
-    if error.kind() != io::ErrorKind::NotFound {
-        return StepError::local(format!("cannot run {program}"), error);
-    }
-    StepError::new(StepErrorKind::MissingProgram {
-        program: program.to_owned(),
-        package: "ansible-core".to_owned(),
-    })
-    .hint("install Debian's package: apt-get install ansible-core")
-}
-
-/// All that the program started, also when this future is dropped.
-struct Group(Option<Pid>);
-
-impl Group {
-    async fn end(&self, child: &mut Child) {
-        self.signal(Signal::TERM);
-        if tokio::time::timeout(PATIENCE, child.wait()).await.is_err() {
-            self.signal(Signal::KILL);
-            let _ = child.wait().await;
-        }
-        self.signal(Signal::KILL);
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(pid) = self.0 {
-            let _ = kill_process_group(pid, signal);
+fn descendants(of: Pid) -> Vec<Pid> {
+    let mut parents = Vec::new();
+    for entry in fs_err::read_dir("/proc").into_iter().flatten().flatten() {
+        let stat = fs_err::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let pid = entry
+            .file_name()
+            .to_str()
+            .and_then(|n| n.parse::<i32>().ok());
+        let parent = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<i32>().ok());
+        if let (Some(pid), Some(parent)) = (pid, parent) {
+            parents.push((pid, parent));
         }
     }
+    let mut family = vec![of.as_raw_nonzero().get()];
+    let mut next = 0;
+    while let Some(&one) = family.get(next) {
+        family.extend(
+            parents
+                .iter()
+                .filter(|(_, parent)| *parent == one)
+                .map(|(pid, _)| *pid),
+        );
+        next += 1;
+    }
+    family
+        .into_iter()
+        .skip(1)
+        .filter_map(Pid::from_raw)
+        .collect()
 }

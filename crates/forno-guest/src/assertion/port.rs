@@ -1,108 +1,99 @@
-//! A port: somebody listens, or nobody.
+//! Who listens where, from the kernel's own tables: no tool is needed for it.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use forno_link::{Command, Link, capture};
 
-use super::facts::Comparison;
-use crate::{Mismatch, PortAssertion, Protocol, StepContext, StepError};
+use super::Findings;
+use crate::step::{PortAssertion, Protocol};
+use crate::{StepContext, StepError};
 
-/// The kernel's own tables; no tool needs to be installed for them.
-const LOOK: &str = r#"cat "/proc/net/$1" "/proc/net/${1}6" 2>/dev/null; true"#;
-
-pub(super) async fn evaluate(
+pub(super) async fn look(
     link: &dyn Link,
-    wanted: &PortAssertion,
+    expected: &PortAssertion,
+    findings: &mut Findings,
     ctx: &StepContext,
-) -> Result<Vec<Mismatch>, StepError> {
-    let protocol = match wanted.protocol {
+) -> Result<(), StepError> {
+    let name = match expected.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
     };
-    let command = Command::script(LOOK, [protocol]).sudo(true);
-    let output = capture(link, command, &ctx.cancel).await?;
-    let found: Vec<IpAddr> = listening(&output.stdout, wanted.protocol)
-        .filter(|(_, port)| *port == wanted.port)
+    let script =
+        "cat \"/proc/net/$1\"; if [ -e \"/proc/net/${1}6\" ]; then cat \"/proc/net/${1}6\"; fi";
+    let output = capture(link, Command::script(script, [name]), &ctx.cancel).await?;
+    if !output.exit.success() {
+        let reason = output.reason();
+        return Err(StepError::guest(format!(
+            "cannot list the open ports: {reason}"
+        )));
+    }
+    let at: Vec<IpAddr> = output
+        .stdout
+        .lines()
+        .filter_map(|line| read(line, expected.protocol))
+        .filter(|(_, port)| *port == expected.port)
         .map(|(address, _)| address)
         .collect();
-    let heard = match &wanted.address {
-        None => !found.is_empty(),
+    let what = format!("port {}/{name}", expected.port);
+    let addresses: Vec<String> = at.iter().map(ToString::to_string).collect();
+    let found = if at.is_empty() {
+        "nobody listening".to_owned()
+    } else {
+        format!("a listener at {}", addresses.join(", "))
+    };
+    let fits = match &expected.address {
+        None => !at.is_empty(),
         Some(address) => {
-            let address: IpAddr = address.parse().map_err(|_| {
-                StepError::guest(format!(
-                    "port {}: `{address}` is not an IP address",
-                    wanted.port
-                ))
-            })?;
-            found
-                .iter()
-                .any(|one| *one == address || one.is_unspecified())
+            let Ok(wanted) = address.parse::<IpAddr>() else {
+                return Err(StepError::new(crate::StepErrorKind::Invalid(format!(
+                    "`{address}` is not an IP address"
+                ))));
+            };
+            at.iter().any(|one| *one == wanted || one.is_unspecified())
         }
     };
-    let mut comparison = Comparison::default();
-    if heard != wanted.listening {
-        let what = format!("{protocol} port {}", wanted.port);
-        let expected = match (wanted.listening, &wanted.address) {
-            (false, _) => "nobody listening".to_owned(),
-            (true, None) => "somebody listening".to_owned(),
-            (true, Some(address)) => format!("somebody listening on {address}"),
-        };
-        comparison.differs(what, expected, words(&found));
-    }
-    Ok(comparison.0)
-}
-
-fn words(found: &[IpAddr]) -> String {
-    let mut text = String::new();
-    for address in found {
-        let separator = if text.is_empty() {
-            "listening on "
+    if fits != expected.listening {
+        let place = expected
+            .address
+            .as_ref()
+            .map(|a| format!(" at {a}"))
+            .unwrap_or_default();
+        let wanted = if expected.listening {
+            "a listener"
         } else {
-            ", "
+            "nobody listening"
         };
-        let _ = write!(text, "{separator}{address}");
+        findings.add(what, format!("{wanted}{place}"), found);
     }
-    if text.is_empty() {
-        "nobody listening".into()
-    } else {
-        text
-    }
+    Ok(())
 }
 
-/// Of `/proc/net/{tcp,tcp6,udp,udp6}`: local addresses of sockets that listen.
-fn listening(table: &str, protocol: Protocol) -> impl Iterator<Item = (IpAddr, u16)> {
-    let state = match protocol {
+/// `sl local_address rem_address st …`, addresses in hexadecimal, each 32 bits
+/// in the machine's own order (little endian on all of EC2).
+fn read(line: &str, protocol: Protocol) -> Option<(IpAddr, u16)> {
+    let mut fields = line.split_whitespace();
+    let local = fields.nth(1)?;
+    let state = fields.nth(1)?;
+    let listening = match protocol {
         Protocol::Tcp => "0A",
-        // A datagram socket that is bound and not connected.
         Protocol::Udp => "07",
     };
-    table.lines().filter_map(move |line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let (address, port) = fields.next()?.split_once(':')?;
-        let _remote = fields.next()?;
-        if fields.next()? != state {
-            return None;
-        }
-        Some((address_of(address)?, u16::from_str_radix(port, 16).ok()?))
-    })
-}
-
-/// Words of 32 bits in the machine's byte order, which is little-endian
-/// wherever forno bakes.
-fn address_of(hex: &str) -> Option<IpAddr> {
-    let word = |at: usize| u32::from_str_radix(hex.get(at..at + 8)?, 16).ok();
-    match hex.len() {
-        8 => Some(IpAddr::V4(Ipv4Addr::from(word(0)?.swap_bytes()))),
-        32 => {
-            let mut bytes = [0; 16];
-            for (at, part) in bytes.chunks_exact_mut(4).enumerate() {
-                part.copy_from_slice(&word(at * 8)?.to_le_bytes());
-            }
-            Some(IpAddr::V6(Ipv6Addr::from(bytes)))
-        }
-        _ => None,
+    if state != listening {
+        return None;
     }
+    let (address, port) = local.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let mut bytes = Vec::new();
+    for word in address.as_bytes().chunks(8) {
+        let word = std::str::from_utf8(word).ok()?;
+        bytes.extend(u32::from_str_radix(word, 16).ok()?.to_le_bytes());
+    }
+    let address = match bytes.len() {
+        4 => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        16 => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+        _ => return None,
+    };
+    Some((address, port))
 }
 
 #[cfg(test)]
@@ -110,20 +101,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_table_is_read() {
-        let table = "\
-  sl  local_address rem_address   st tx_queue rx_queue
-   0: 0100007F:0016 00000000:0000 0A 00000000:00000000
-   1: 0100007F:1F90 0100007F:A1B2 01 00000000:00000000
-   2: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 00000000:00000000
-";
-        let found: Vec<_> = listening(table, Protocol::Tcp).collect();
+    fn the_kernels_tables_are_read() {
+        let v4 = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1";
         assert_eq!(
-            found,
-            [
-                (IpAddr::V4(Ipv4Addr::LOCALHOST), 22),
-                (IpAddr::V6(Ipv6Addr::LOCALHOST), 80)
-            ]
+            read(v4, Protocol::Tcp),
+            Some(("127.0.0.1".parse().unwrap(), 8080))
+        );
+        let v6 = "   1: 00000000000000000000000001000000:0016 00000000000000000000000000000000:0000 0A 0";
+        assert_eq!(read(v6, Protocol::Tcp), Some(("::1".parse().unwrap(), 22)));
+        let talking = v4.replace(" 0A ", " 01 ");
+        assert_eq!(read(&talking, Protocol::Tcp), None);
+        assert_eq!(
+            read("  sl  local_address rem_address   st", Protocol::Tcp),
+            None
         );
     }
 }

@@ -1,122 +1,201 @@
-# shellcheck disable=SC2317 # the functions are called by the names of the items
-# Forgets what is this machine's own. Run as root by /bin/sh.
-#   $1  names of what to keep, each between spaces
-#   $2… public key blobs whose lines leave every authorized_keys
-# Tells on standard output, a line each: `forgotten NAME`, `warning TEXT`,
-# `left TEXT` for what was to go and is still there.
+# Forgets what is this machine's own. $1: public keys, one a line; $2: the folder
+# that is the machine's root (empty: this one); then the names of the items.
+# Says `did ITEM`, `warn TEXT` or `fail ITEM TEXT` for each.
+keys=$1
+root=$2
+shift 2
+export LC_ALL=C
+if [ -n "${FORNO_STUB:-}" ]; then echo 'a stub must not be sealed' >&2; exit 1; fi
 
-keep=" $1 "
-shift
+did() { echo "did $1"; }
+fail() { echo "fail $1 $2"; }
+warn() { echo "warn $*"; }
+here() { [ -z "$root" ]; }
 
+# Home folders of people and of root.
 homes() {
-    getent passwd | cut -d: -f6 | sort -u | while read -r home; do
-        if [ -d "$home" ] && [ "$home" != / ]; then echo "$home"; fi
-    done
+  while IFS=: read -r _ _ uid _ _ home _; do
+    if [ "$uid" = 0 ] || { [ "$uid" -ge 1000 ] && [ "$uid" -lt 65534 ]; }; then
+      if [ "$home" != / ] && [ -d "$root$home" ]; then printf '%s\n' "$root$home"; fi
+    fi
+  done <"$root/etc/passwd" | sort -u
 }
-empty() { [ -d "$1" ] && find "$1" -mindepth 1 -xdev -delete 2>/dev/null; return 0; }
+
+# Every authorized_keys file that sshd may look at, as far as is usual.
+authorized() {
+  homes | while IFS= read -r home; do
+    for file in "$home/.ssh/authorized_keys" "$home/.ssh/authorized_keys2"; do
+      if [ -f "$file" ]; then printf '%s\n' "$file"; fi
+    done
+  done
+  if [ -d "$root/etc/ssh" ]; then find "$root/etc/ssh" -type f -name '*authorized_keys*'; fi
+}
+
+# What is left of the arguments that exist.
+left() {
+  for path in "$@"; do
+    if [ -e "$path" ] || [ -L "$path" ]; then printf ' %s' "$path"; fi
+  done
+}
+
+report() {
+  if [ -z "$2" ]; then did "$1"; else fail "$1" "still there:$2"; fi
+}
 
 authorized_keys() {
-    homes | while read -r home; do
-        for file in "$home/.ssh/authorized_keys" "$home/.ssh/authorized_keys2"; do
-            [ -f "$file" ] || continue
-            for blob in "$@"; do
-                grep -qF -- "$blob" "$file" || continue
-                kept=$(grep -vF -- "$blob" "$file")
-                # Through the same inode: owner, mode and links stay.
-                printf '%s' "${kept:+$kept
-}" >"$file"
-            done
-            [ -s "$file" ] || rm -f "$file"
-        done
-    done
-    homes | while read -r home; do
-        for blob in "$@"; do
-            grep -sqF -- "$blob" "$home/.ssh/authorized_keys" "$home/.ssh/authorized_keys2" &&
-                echo "left forno's key in $home/.ssh"
-        done
-    done
+  rest=
+  [ -z "$keys" ] || rest=$(authorized | while IFS= read -r file; do
+    kept=$(grep -vF -- "$keys" "$file")
+    if [ -z "$kept" ]; then rm -f -- "$file"; else printf '%s\n' "$kept" >"$file"; fi
+    if [ -e "$file" ] && grep -qF -- "$keys" "$file"; then printf ' %s' "$file"; fi
+  done)
+  report authorized-keys "$rest"
 }
 
+# Without somebody to make new ones, a machine without host keys cannot be reached.
 host_keys() {
-    rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub
-    for file in /etc/ssh/ssh_host_*_key; do [ -e "$file" ] && echo "left $file"; done
+  maker=
+  for path in /usr/bin/cloud-init /usr/local/bin/cloud-init /usr/lib/systemd/system/sshd-keygen@.service \
+    /usr/lib/systemd/system/ssh-keygen.service /etc/systemd/system/sshd-keygen@.service; do
+    if [ -e "$root$path" ]; then maker=$path; fi
+  done
+  if [ -e "$root/etc/cloud/cloud-init.disabled" ]; then
+    case $maker in *cloud-init) maker= ;; esac
+  fi
+  if [ -d "$root/etc/ssh" ] && [ -z "$maker" ]; then
+    fail host-keys "nothing on this machine would make new SSH host keys at the next boot"
+    return
+  fi
+  rm -f -- "$root"/etc/ssh/ssh_host_*
+  report host-keys "$(left "$root"/etc/ssh/ssh_host_*)"
 }
 
-# Empty, not absent: systemd then makes a new one and binds it where the disk is read-only.
+# Empty, not missing: a missing one makes systemd reset which units are enabled.
 machine_id() {
-    [ -e /etc/machine-id ] && : >/etc/machine-id
-    if [ -e /var/lib/dbus/machine-id ] && [ ! -L /var/lib/dbus/machine-id ]; then
-        rm -f /var/lib/dbus/machine-id
-        ln -s /etc/machine-id /var/lib/dbus/machine-id
-    fi
-    [ -s /etc/machine-id ] && echo "left /etc/machine-id"
+  if [ -e "$root/etc/machine-id" ]; then : >"$root/etc/machine-id"; fi
+  if [ -f "$root/var/lib/dbus/machine-id" ] && [ ! -L "$root/var/lib/dbus/machine-id" ]; then
+    rm -f -- "$root/var/lib/dbus/machine-id"
+    ln -s /etc/machine-id "$root/var/lib/dbus/machine-id"
+  fi
+  if [ -s "$root/etc/machine-id" ]; then fail machine-id "it is not empty"; else did machine-id; fi
 }
 
-# The folder of scripts is the image's, everything else is this instance's.
+# Its state only: scripts that were put in its folders belong to the image.
 cloud_init() {
-    [ -d /var/lib/cloud ] || return 0
-    find /var/lib/cloud -mindepth 1 -maxdepth 1 ! -name scripts ! -name seed -exec rm -rf {} +
-    rm -rf /run/cloud-init /var/log/cloud-init.log /var/log/cloud-init-output.log
-    [ -e /var/lib/cloud/instance ] && echo "left /var/lib/cloud/instance"
-    [ -e /var/lib/cloud/instances ] && echo "left /var/lib/cloud/instances"
+  state=$root/var/lib/cloud
+  if here && [ -d /etc/cloud/clean.d ]; then
+    for hook in /etc/cloud/clean.d/*; do
+      if [ -x "$hook" ]; then "$hook" >/dev/null 2>&1 || warn "$hook failed"; fi
+    done
+  fi
+  rm -rf -- "$state/instance" "$state/instances" "$state/data" "$state/sem"
+  rm -f -- "$root"/var/log/cloud-init*.log
+  report cloud-init "$(left "$state/instance" "$state/instances" "$state/data" "$state/sem" "$root"/var/log/cloud-init*.log)"
 }
 
 dhcp_leases() {
-    rm -f /var/lib/dhcp/*.leases /var/lib/dhclient/*.leases /var/lib/dhcpcd/*.lease* \
-        /var/lib/NetworkManager/*.lease /run/systemd/netif/leases/*
+  set -- "$root"/var/lib/dhcp/*lease* "$root"/var/lib/dhclient/* "$root"/var/lib/dhcpcd/*lease* \
+    "$root"/var/lib/NetworkManager/*lease*
+  rm -f -- "$@"
+  report dhcp-leases "$(left "$@")"
 }
 
+# systemd would save a new one when the machine stops; a setting in memory keeps
+# it from that, this once.
 random_seed() {
-    rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /boot/efi/loader/random-seed
+  if here && [ -d /run/systemd/system ]; then
+    unit=/run/systemd/system/systemd-random-seed.service.d
+    mkdir -p "$unit" && printf '[Service]\nExecStop=\n' >"$unit/forno.conf"
+    systemctl daemon-reload || warn "systemd does not reload: a random seed may be saved at the stop"
+  fi
+  set -- "$root/var/lib/systemd/random-seed" "$root/var/lib/urandom/random-seed" "$root/var/lib/misc/random-seed" \
+    "$root/boot/efi/loader/random-seed" "$root/var/lib/systemd/credential.secret"
+  rm -f -- "$@"
+  report random-seed "$(left "$@")"
 }
 
-# cloud-init writes them anew on the next first boot; without it they are somebody's own.
 network_names() {
-    command -v cloud-init >/dev/null || return 0
-    rm -f /etc/udev/rules.d/70-persistent-net.rules /etc/network/interfaces.d/50-cloud-init \
-        /etc/netplan/50-cloud-init.yaml
+  set -- "$root"/etc/udev/rules.d/7?-persistent-net*.rules
+  # cloud-init writes these for its own card, and anew at a first boot.
+  if [ -e "$root/usr/bin/cloud-init" ]; then
+    set -- "$@" "$root/etc/network/interfaces.d/50-cloud-init" "$root/etc/netplan/50-cloud-init.yaml"
+  fi
+  rm -f -- "$@"
+  report network-names "$(left "$@")"
 }
 
 package_caches() {
-    if command -v apt-get >/dev/null; then
-        apt-get clean || echo "warning apt-get clean failed"
-        empty /var/lib/apt/lists
-    fi
-    if command -v dnf >/dev/null; then dnf --quiet clean all || echo "warning dnf clean failed"; fi
-    homes | while read -r home; do rm -rf "$home/.cache/pip"; done
+  if here && command -v apt-get >/dev/null 2>&1; then apt-get clean || warn "apt-get clean failed"; fi
+  if here && command -v dnf >/dev/null 2>&1; then dnf -q clean all || warn "dnf clean failed"; fi
+  rm -f -- "$root"/var/cache/apt/*.bin "$root"/var/cache/apt/archives/*.deb
+  if [ -d "$root/var/lib/apt/lists" ]; then
+    find "$root/var/lib/apt/lists" -mindepth 1 -type f ! -name lock -delete
+  fi
+  homes | while IFS= read -r home; do rm -rf -- "$home/.cache/pip"; done
+  report package-caches "$(left "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*_Packages)"
 }
 
 histories() {
-    homes | while read -r home; do
-        rm -f "$home/.bash_history" "$home/.zsh_history" "$home/.ash_history" "$home/.sh_history" \
-            "$home/.python_history" "$home/.lesshst" "$home/.viminfo" "$home/.wget-hsts" \
-            "$home/.mysql_history" "$home/.psql_history" "$home/.sudo_as_admin_successful"
-    done
+  rest=$(homes | while IFS= read -r home; do
+    rm -f -- "$home"/.*_history "$home/.lesshst" "$home/.viminfo" "$home/.wget-hsts"
+    left "$home"/.*_history "$home/.lesshst" "$home/.viminfo" "$home/.wget-hsts"
+  done)
+  report histories "$rest"
 }
 
-ansible_remains() { homes | while read -r home; do rm -rf "$home/.ansible"; done; }
+ansible_remains() {
+  rest=$(homes | while IFS= read -r home; do
+    rm -rf -- "$home/.ansible/tmp" "$home/.ansible_async"
+    rmdir -- "$home/.ansible" 2>/dev/null
+    left "$home/.ansible/tmp" "$home/.ansible_async"
+  done)
+  report ansible-remains "$rest"
+}
 
+# Folders of running services stay, and are emptied: the next boot removes them.
 temporary_files() {
-    empty /tmp
-    empty /var/tmp
-    rm -rf /var/crash/*
+  for folder in "$root/tmp" "$root/var/tmp"; do
+    [ -d "$folder" ] || continue
+    find "$folder" -xdev -mindepth 1 -depth ! -path "$folder/systemd-private-*" \
+      \( -type d -exec rmdir -- {} + -o -exec rm -f -- {} + \) 2>/dev/null
+    find "$folder" -xdev -mindepth 3 -depth -path "$folder/systemd-private-*/tmp/*" \
+      \( -type d -exec rmdir -- {} + -o -exec rm -f -- {} + \) 2>/dev/null
+  done
+  rest=$(find "$root/tmp" "$root/var/tmp" -xdev -type f 2>/dev/null | head -n 3 | tr '\n' ' ')
+  report temporary-files "${rest:+ $rest}"
 }
 
-# Those who write keep their files open: what is text is cut, what is a
-# journal is unlinked and begun anew.
+# The journal moves to memory first, or it would write itself anew.
 logs() {
-    rm -rf /var/log/journal/* /var/lib/systemd/coredump/*
-    [ -d /var/log ] || return 0
-    find /var/log -xdev -type f \( -name '*.gz' -o -name '*.xz' -o -name '*.[0-9]' -o -name '*.old' \) -delete
-    find /var/log -xdev -type f -exec truncate --size=0 {} +
+  if here && command -v journalctl >/dev/null 2>&1 && [ -d /run/systemd/system ]; then
+    journalctl --relinquish-var >/dev/null 2>&1 || warn "the journal stays in /var/log"
+  fi
+  log=$root/var/log
+  rm -rf -- "$root"/var/crash/* "$root"/var/lib/systemd/coredump/*
+  if [ -d "$log/journal" ]; then find "$log/journal" -mindepth 1 -delete; fi
+  if [ -d "$log" ]; then
+    find "$log" -xdev -type f \( -name '*.gz' -o -name '*.xz' -o -name '*.[0-9]' -o -name '*.old' \) -delete
+    find "$log" -xdev -type f -size +0 -exec sh -c 'for f; do : >"$f"; done' sh {} +
+  fi
+  rest=$(find "$log" -xdev -type f \( -name '*.gz' -o -name '*.[0-9]' -o -path '*/journal/*' \) 2>/dev/null | head -n 3 | tr '\n' ' ')
+  report logs "${rest:+ $rest}"
 }
 
-for item in authorized-keys host-keys machine-id cloud-init dhcp-leases random-seed network-names \
-    package-caches histories ansible-remains temporary-files logs; do
-    case "$keep" in *" $item "*) continue ;; esac
-    # A stub runs its commands on the computer of whoever bakes, and its disk is
-    # its home alone: nothing of all this is on it, and nothing here may be touched.
-    [ -n "${FORNO_STUB:-}" ] || "$(echo "$item" | tr - _)" "$@"
-    echo "forgotten $item"
+for item; do
+  case $item in
+  authorized-keys) authorized_keys ;;
+  host-keys) host_keys ;;
+  machine-id) machine_id ;;
+  cloud-init) cloud_init ;;
+  dhcp-leases) dhcp_leases ;;
+  random-seed) random_seed ;;
+  network-names) network_names ;;
+  package-caches) package_caches ;;
+  histories) histories ;;
+  ansible-remains) ansible_remains ;;
+  temporary-files) temporary_files ;;
+  logs) logs ;;
+  *) fail "$item" "no such item" ;;
+  esac
 done
-exit 0
+sync

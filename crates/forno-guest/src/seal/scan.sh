@@ -1,27 +1,28 @@
-# Looks for what must not be in an image. Run as root by /bin/sh, with one
-# text to look for per line on standard input. Tells on standard output, a
-# line each: `secret PATH`, `private-key PATH`.
-#
-# /usr is the packages' (but for /usr/local), and their tests hold keys.
-
+# Looks for what must not be in an image. $1: the folder that is the machine's
+# root (empty: this one). Texts to look for come on standard input, one a line.
+# Says `secret PATH` or `private-key PATH`.
+root=$1
+export LC_ALL=C
 umask 077
-patterns=$(mktemp -p /dev/shm 2>/dev/null || mktemp) || exit 1
-trap 'rm -f "$patterns"' EXIT
-cat >"$patterns"
+base=/dev/shm
+if [ ! -d "$base" ] || [ ! -w "$base" ]; then base=/run; fi
+texts=$(mktemp "$base/forno.XXXXXXXX") || exit
+trap 'rm -f -- "$texts"' EXIT
+trap 'exit 143' HUP INT TERM
+cat >"$texts"
 
-# A stub machine shares its host's files: its own are below its home.
-places=""
-for place in ${FORNO_STUB:+"$HOME"} /boot /etc /home /opt /root /srv /tmp /usr/local /var; do
-    [ -d "$place" ] && places="$places $place"
-    [ -z "${FORNO_STUB:-}" ] || break
-done
-# shellcheck disable=SC2086 # a list of words
-find $places -xdev -type f -size +0 ! -path "$patterns" -print0 >"$patterns.files" || :
-trap 'rm -f "$patterns" "$patterns.files"' EXIT
+# Everything on the root's disk but what packages bring: those are public.
+files() {
+  find "${root:-/}" -xdev \( -path "$root/proc" -o -path "$root/sys" -o -path "$root/dev" -o -path "$root/run" \
+    -o -path "$root/boot" -o -path "$root/usr" -o -path "$root/lost+found" \) -prune \
+    -o -type f -size -131072 -print0
+  if [ -d "$root/usr/local" ]; then find "$root/usr/local" -xdev -type f -size -131072 -print0; fi
+}
 
-if [ -s "$patterns" ]; then
-    xargs -0 -r grep -lsaF -f "$patterns" -- <"$patterns.files" | sed 's/^/secret /'
+if [ -s "$texts" ]; then
+  files | xargs -0 -r grep -laFs -f "$texts" -- | sed 's/^/secret /'
 fi
-xargs -0 -r grep -lsE -e '^-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----' -- <"$patterns.files" |
-    sed 's/^/private-key /'
+# The keys in libraries' own test suites are public, too.
+files | xargs -0 -r grep -laEs '^-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----' -- |
+  grep -vE '/(site-packages|dist-packages|node_modules|pkg/mod|gems)/' | sed 's/^/private-key /'
 exit 0

@@ -147,6 +147,7 @@ pub(super) async fn establish(
     let started = Instant::now();
     let deadline = started + within;
     let mut denied_since = None;
+    let mut last = None;
     let mut number = 0;
     loop {
         number += 1;
@@ -156,7 +157,8 @@ pub(super) async fn establish(
             attempt = attempt => match attempt {
                 Ok(Ok(session)) => return Ok(session),
                 Ok(Err(problem)) => problem,
-                Err(_) => ErrorKind::Handshake("no answer".into()),
+                // Cut short by the deadline; the one before says more.
+                Err(_) => last.take().unwrap_or_else(|| ErrorKind::Handshake("no answer".into())),
             },
         };
         if !problem.may_pass() {
@@ -190,6 +192,7 @@ pub(super) async fn establish(
             waited: now - started,
             within,
         });
+        last = Some(problem);
         tokio::select! {
             () = cancel.cancelled() => return Err(Error::new(peer, ErrorKind::Cancelled)),
             () = sleep(pause) => {}

@@ -223,13 +223,11 @@ impl Reader {
                 None => self.channel.wait().await,
                 Some(until) => {
                     let patience = SILENCE.min(until - Instant::now().min(until));
-                    match timeout(patience, self.channel.wait()).await {
-                        Ok(message) => message,
-                        Err(_) => {
-                            tracing::debug!("a process left behind holds the output open");
-                            break;
-                        }
-                    }
+                    let Ok(message) = timeout(patience, self.channel.wait()).await else {
+                        tracing::debug!("a process left behind holds the output open");
+                        break;
+                    };
+                    message
                 }
             };
             let written = match message {
@@ -330,7 +328,8 @@ impl Running<'_> {
     }
 }
 
-fn signal(name: &Sig) -> String {
+/// Without `SIG`.
+pub(crate) fn signal(name: &Sig) -> String {
     match name {
         Sig::Custom(name) => name.clone(),
         known => format!("{known:?}"),

@@ -7,4 +7,5 @@ mod link;
 mod session;
 
 pub use connect::{Attempt, Auth, SshTarget, Timing, Watch, connect};
+pub(crate) use exec::signal as signal_name;
 pub use link::SshLink;

@@ -1,0 +1,185 @@
+//! The private folder of one run: inventory, known hosts, variables, the plugin,
+//! sockets. Nothing in it outlives the run.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use forno_link::SshAccess;
+use fs_err::os::unix::fs::OpenOptionsExt;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::HOST;
+use crate::step::Ansible;
+
+const PLUGIN: &str = include_str!("forno.py");
+
+/// A unix socket's path is at most 107 bytes long; ssh puts some 40 after ours.
+const LONGEST: usize = 50;
+
+#[derive(Debug)]
+pub(super) struct Workplace {
+    dir: TempDir,
+}
+
+impl Workplace {
+    pub(super) fn new(ansible: &Ansible, access: &SshAccess) -> io::Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder
+            .prefix("forno-")
+            .permissions(std::fs::Permissions::from_mode(0o700));
+        let mut dir = builder.tempdir()?;
+        if dir.path().as_os_str().len() > LONGEST {
+            dir = builder.tempdir_in("/tmp")?;
+        }
+        let place = Self { dir };
+        for folder in ["callback", "cp", "tmp"] {
+            fs_err::create_dir(place.path(folder))?;
+        }
+        place.write("callback/forno.py", PLUGIN.as_bytes())?;
+        place.write("ansible.cfg", b"")?;
+        place.write("known_hosts", known_hosts(access).as_bytes())?;
+        place.write("id.pub", format!("{}\n", access.public_key).as_bytes())?;
+        place.write(
+            "hosts.json",
+            inventory(ansible, access).to_string().as_bytes(),
+        )?;
+        if !ansible.extra_vars.is_empty() {
+            let vars: serde_json::Map<String, Value> = ansible
+                .extra_vars
+                .iter()
+                .map(|(name, value)| (name.clone(), value.0.clone()))
+                .collect();
+            place.write("vars.json", &serde_json::to_vec(&vars)?)?;
+        }
+        Ok(place)
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let mut options = fs_err::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let mut file = options.open(self.path(name))?;
+        io::Write::write_all(&mut file, content)
+    }
+
+    /// What both programs get.
+    pub(super) fn environment(
+        &self,
+        ansible: &Ansible,
+        agent: &Path,
+    ) -> BTreeMap<String, OsString> {
+        let beside = ansible.playbook.with_file_name("ansible.cfg");
+        let config = if beside.is_file() {
+            beside
+        } else {
+            self.path("ansible.cfg")
+        };
+        let mut env: BTreeMap<String, OsString> = [
+            ("ANSIBLE_STDOUT_CALLBACK", "forno"),
+            ("ANSIBLE_NOCOLOR", "1"),
+            ("ANSIBLE_FORCE_COLOR", "0"),
+            ("ANSIBLE_NOCOWS", "1"),
+            ("ANSIBLE_HOST_KEY_CHECKING", "1"),
+            ("ANSIBLE_PIPELINING", "1"),
+            ("ANSIBLE_RETRY_FILES_ENABLED", "0"),
+            ("ANSIBLE_SSH_RETRIES", "3"),
+            ("ANSIBLE_TIMEOUT", "30"),
+            ("ANSIBLE_PYTHON_INTERPRETER", "auto_silent"),
+            // Ansible refuses to start in any other.
+            ("LC_ALL", "C.UTF-8"),
+            ("PYTHONDONTWRITEBYTECODE", "1"),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+        env.insert("ANSIBLE_CONFIG".into(), config.into());
+        env.insert(
+            "ANSIBLE_CALLBACK_PLUGINS".into(),
+            self.path("callback").into(),
+        );
+        env.insert("ANSIBLE_LOCAL_TEMP".into(), self.path("tmp").into());
+        env.insert(
+            "ANSIBLE_SSH_CONTROL_PATH_DIR".into(),
+            self.path("cp").into(),
+        );
+        env.insert("ANSIBLE_SSH_ARGS".into(), self.ssh_args().into());
+        env.insert("SSH_AUTH_SOCK".into(), agent.into());
+        env
+    }
+
+    /// No configuration of the person or the system; only our key, only our host.
+    fn ssh_args(&self) -> String {
+        let options = [
+            "ControlMaster=auto".to_owned(),
+            "ControlPersist=30s".to_owned(),
+            format!("UserKnownHostsFile={}", self.path("known_hosts").display()),
+            "GlobalKnownHostsFile=/dev/null".to_owned(),
+            "StrictHostKeyChecking=yes".to_owned(),
+            "UpdateHostKeys=no".to_owned(),
+            "PreferredAuthentications=publickey".to_owned(),
+            "IdentitiesOnly=yes".to_owned(),
+            format!("IdentityFile={}", self.path("id.pub").display()),
+            "ServerAliveInterval=15".to_owned(),
+            "ServerAliveCountMax=4".to_owned(),
+        ];
+        let options: Vec<String> = options.iter().map(|o| format!("-o {o}")).collect();
+        format!("-F none {}", options.join(" "))
+    }
+
+    /// The shared connections live on in the background; they end now.
+    pub(super) async fn hang_up(&self) {
+        for socket in fs_err::read_dir(self.path("cp"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let mut path = OsString::from("ControlPath=");
+            path.push(socket.path());
+            let ended = tokio::process::Command::new("ssh")
+                .args(["-F", "none", "-o"])
+                .arg(path)
+                .args(["-O", "exit", HOST])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .await;
+            tracing::debug!(?ended, "ended a shared connection");
+        }
+    }
+}
+
+fn known_hosts(access: &SshAccess) -> String {
+    let (ip, port) = (access.address.ip(), access.address.port());
+    let key = access.host_key.line();
+    if port == 22 {
+        format!("{ip} {key}\n")
+    } else {
+        format!("[{ip}]:{port} {key}\n")
+    }
+}
+
+fn inventory(ansible: &Ansible, access: &SshAccess) -> Value {
+    let mut all = json!({ "hosts": { HOST: {
+        "ansible_host": access.address.ip().to_string(),
+        "ansible_port": access.address.port(),
+        "ansible_user": access.user,
+    } } });
+    let groups: serde_json::Map<String, Value> = ansible
+        .groups
+        .iter()
+        .map(|group| (group.clone(), json!({ "hosts": { HOST: null } })))
+        .collect();
+    if !groups.is_empty() {
+        all["children"] = groups.into();
+    }
+    json!({ "all": all })
+}
