@@ -41,7 +41,7 @@ pub enum Probe<T> {
 /// A sign of life of a wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// What is waited for, such as `running`.
+    /// What is waited for, such as `the machine to run`.
     pub what: String,
     /// Of which resource.
     pub resource: Option<String>,
@@ -79,7 +79,7 @@ impl fmt::Debug for Wait<'_> {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum WaitError {
     #[error(
-        "waited {} for {what}{}, which is {state}",
+        "waited {} for {what}{}: still {state}",
         human(*.waited),
         of(.resource.as_deref())
     )]
@@ -94,13 +94,13 @@ pub enum WaitError {
         what: String,
         resource: Option<String>,
     },
-    #[error("{what} will not come{}: EC2 does not know it", of(.resource.as_deref()))]
+    #[error("waiting for {what}{}: EC2 does not know it", of(.resource.as_deref()))]
     Missing {
         what: String,
         resource: Option<String>,
     },
     #[error(
-        "{what} will not come{}: it is {state}{}",
+        "waiting for {what}{}: it is {state}{}",
         of(.resource.as_deref()),
         because(.reason.as_ref())
     )]
@@ -138,7 +138,7 @@ impl WaitError {
 }
 
 fn of(resource: Option<&str>) -> String {
-    resource.map(|id| format!(" of {id}")).unwrap_or_default()
+    resource.map(|id| format!(" ({id})")).unwrap_or_default()
 }
 
 fn because(reason: Option<&StateReason>) -> String {
@@ -158,7 +158,7 @@ fn human(duration: Duration) -> String {
 }
 
 impl<'a> Wait<'a> {
-    /// For `what` at most `deadline` long.
+    /// For `what` (to be read after "waiting for") at most `deadline` long.
     pub fn new(what: impl Into<String>, deadline: Duration) -> Self {
         Self {
             what: what.into(),
@@ -448,7 +448,7 @@ mod tests {
             Ok(Probe::Ready(7)),
         ]);
         let mut told = Vec::new();
-        let value = Wait::new("running", LONG)
+        let value = Wait::new("it to run", LONG)
             .of("i-1")
             .every(SHORT)
             .beat(LONG)
@@ -471,7 +471,7 @@ mod tests {
     async fn without_news_there_is_still_a_heartbeat() {
         let looks = AtomicUsize::new(0);
         let mut beats = 0;
-        let result = Wait::new("running", LONG)
+        let result = Wait::new("it to run", LONG)
             .every(SHORT)
             .beat(Duration::ZERO)
             .on_heartbeat(|_| beats += 1)
@@ -494,7 +494,7 @@ mod tests {
             Err(error(Kind::NotFound)),
             Ok(Probe::Ready(())),
         ]);
-        Wait::new("available", LONG)
+        Wait::new("it to be available", LONG)
             .every(SHORT)
             .until(|| async { script.next() })
             .await
@@ -502,7 +502,7 @@ mod tests {
 
         let script: Script<Result<Probe<()>, Error>> =
             Script::new(vec![Err(error(Kind::NotFound))]);
-        let missing = Wait::new("available", LONG)
+        let missing = Wait::new("it to be available", LONG)
             .of("ami-1")
             .grace(Duration::ZERO)
             .every(SHORT)
@@ -512,13 +512,13 @@ mod tests {
         assert!(matches!(missing, WaitError::Missing { .. }));
         assert_eq!(
             missing.to_string(),
-            "available will not come of ami-1: EC2 does not know it"
+            "waiting for it to be available (ami-1): EC2 does not know it"
         );
     }
 
     #[tokio::test]
     async fn a_deadline_ends_a_wait_and_says_the_last_state() {
-        let error = Wait::new("running", Duration::from_millis(40))
+        let error = Wait::new("it to run", Duration::from_millis(40))
             .of("i-1")
             .every(SHORT)
             .until(|| async { Ok::<_, Error>(Probe::<()>::Pending("pending".into())) })
@@ -533,7 +533,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_deadline_ends_also_a_look_that_hangs() {
-        let error = Wait::new("running", Duration::from_millis(30))
+        let error = Wait::new("it to run", Duration::from_millis(30))
             .until(std::future::pending::<Result<Probe<()>, Error>>)
             .await
             .unwrap_err();
@@ -544,7 +544,7 @@ mod tests {
     async fn cancelling_ends_a_look_and_a_pause() {
         for hang in [true, false] {
             let cancel = CancellationToken::new();
-            let wait = Wait::new("running", LONG)
+            let wait = Wait::new("it to run", LONG)
                 .every(LONG)
                 .cancelled_by(cancel.clone())
                 .until(move || async move {
@@ -569,13 +569,13 @@ mod tests {
             Err(error(Kind::Server)),
             Ok(Probe::Ready(())),
         ]);
-        Wait::new("running", LONG)
+        Wait::new("it to run", LONG)
             .every(SHORT)
             .until(|| async { script.next() })
             .await
             .unwrap();
 
-        let out = Wait::new("running", LONG)
+        let out = Wait::new("it to run", LONG)
             .every(SHORT)
             .patience(Duration::from_millis(20))
             .until(|| async { Err::<Probe<()>, _>(error(Kind::Unreachable)) })
@@ -588,14 +588,14 @@ mod tests {
     async fn what_will_not_pass_ends_the_wait_at_once() {
         let script: Script<Result<Probe<()>, Error>> =
             Script::new(vec![Err(error(Kind::Unauthorized))]);
-        let out = Wait::new("running", LONG)
+        let out = Wait::new("it to run", LONG)
             .until(|| async { script.next() })
             .await
             .unwrap_err();
         assert!(matches!(out, WaitError::Gateway(_)));
         assert_eq!(script.looks(), 1);
 
-        let out = Wait::new("running", LONG)
+        let out = Wait::new("it to run", LONG)
             .of("i-1")
             .until(|| async {
                 Ok::<_, Error>(Probe::<()>::Failed {
@@ -610,7 +610,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             out.to_string(),
-            "running will not come of i-1: it is terminated: Client.InternalError: Client error on launch"
+            "waiting for it to run (i-1): it is terminated: Client.InternalError: Client error on launch"
         );
         assert!(out.hint().unwrap().contains("KMS"));
     }
@@ -623,7 +623,7 @@ mod tests {
             Err(error(Kind::DependencyViolation)),
             Ok(()),
         ]);
-        Wait::new("deletion", LONG)
+        Wait::new("its deletion", LONG)
             .every(SHORT)
             .while_refused(
                 |error| error.kind() == Kind::DependencyViolation,
@@ -634,7 +634,7 @@ mod tests {
         assert_eq!(script.looks(), 4);
 
         let script: Script<Result<(), Error>> = Script::new(vec![Err(error(Kind::Lost))]);
-        let out = Wait::new("deletion", LONG)
+        let out = Wait::new("its deletion", LONG)
             .every(SHORT)
             .while_refused(|_| false, || async { script.next() })
             .await;

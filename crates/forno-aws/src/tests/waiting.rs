@@ -36,7 +36,7 @@ async fn a_machine_is_awaited_through_not_found_and_pending() {
         .await
         .await_running(
             &"i-00000001".parse().unwrap(),
-            wait("running").on_heartbeat(|beat| states.lock().unwrap().push(beat.state)),
+            wait("it to run").on_heartbeat(|beat| states.lock().unwrap().push(beat.state)),
         )
         .await
         .unwrap();
@@ -57,13 +57,13 @@ async fn a_machine_that_dies_on_the_way_says_why() {
     let error = endpoint
         .gateway()
         .await
-        .await_running(&"i-00000001".parse().unwrap(), wait("running"))
+        .await_running(&"i-00000001".parse().unwrap(), wait("it to run"))
         .await
         .unwrap_err();
     assert!(error.reason().unwrap().is_on_their_side());
     assert_eq!(
         error.to_string(),
-        "running will not come of i-00000001: it is terminated: Server.InsufficientInstanceCapacity: none left"
+        "waiting for it to run (i-00000001): it is terminated: Server.InsufficientInstanceCapacity: none left"
     );
 }
 
@@ -83,7 +83,7 @@ async fn gone_from_sight_after_the_grace_is_terminated() {
     gateway
         .await_terminated(
             &"i-00000001".parse().unwrap(),
-            wait("terminated").grace(Duration::from_millis(50)),
+            wait("it to be gone").grace(Duration::from_millis(50)),
         )
         .await
         .unwrap();
@@ -96,7 +96,7 @@ async fn a_stop_is_awaited_and_a_termination_ends_it() {
     let error = endpoint
         .gateway()
         .await
-        .await_stopped(&"i-00000001".parse().unwrap(), wait("stopped"))
+        .await_stopped(&"i-00000001".parse().unwrap(), wait("it to stop"))
         .await
         .unwrap_err();
     assert!(matches!(error, WaitError::Failed { state, .. } if state == "terminated"));
@@ -129,7 +129,7 @@ async fn many_waits_share_their_calls() {
             let id: InstanceId = format!("i-{n:08x}").parse().unwrap();
             tokio::spawn(async move {
                 gateway
-                    .await_running(&id, wait("running"))
+                    .await_running(&id, wait("it to run"))
                     .await
                     .unwrap()
                     .id
@@ -176,7 +176,7 @@ async fn an_image_shows_the_progress_of_its_snapshots() {
         .await
         .await_image(
             &"ami-00000001".parse().unwrap(),
-            wait("available").on_heartbeat(|beat| states.lock().unwrap().push(beat.state)),
+            wait("it to be available").on_heartbeat(|beat| states.lock().unwrap().push(beat.state)),
             |percent| percents.lock().unwrap().push(percent),
         )
         .await
@@ -202,13 +202,17 @@ async fn an_image_that_fails_says_why() {
         let error = endpoint
             .gateway()
             .await
-            .await_image(&"ami-00000001".parse().unwrap(), wait("available"), |_| {})
+            .await_image(
+                &"ami-00000001".parse().unwrap(),
+                wait("it to be available"),
+                |_| {},
+            )
             .await
             .unwrap_err();
         assert_eq!(
             error.to_string(),
             format!(
-                "available will not come of ami-00000001: it is {state}: Client.InstanceTerminated: went away"
+                "waiting for it to be available (ami-00000001): it is {state}: Client.InstanceTerminated: went away"
             )
         );
     }
