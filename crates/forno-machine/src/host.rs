@@ -69,6 +69,7 @@ impl Host {
         } else {
             let guardian = Guardian::start(&helper_exe, &run_dir, cgroups.roots()).await?;
             cgroups.clear();
+            remove_mount_points(&run_dir);
             Some(Arc::new(guardian))
         };
         Ok(Self {
@@ -122,6 +123,7 @@ impl Host {
     async fn vpc(&self, guardian: &Arc<Guardian>) -> Result<Arc<Vpc>, Error> {
         self.vpc
             .get_or_try_init(|| async {
+                container::prepare(guardian).await?;
                 Vpc::start(Arc::clone(guardian), &self.run_dir)
                     .await
                     .map(Arc::new)
@@ -138,8 +140,9 @@ impl Host {
         if let Some(guardian) = &self.guardian {
             guardian.close().await;
         }
-        drop(fs_err::remove_dir(self.run_dir.join("m")));
-        drop(fs_err::remove_dir(self.run_dir.join("ns")));
+        // The guardian has done so already, unless it was lost.
+        self.cgroups.clear();
+        remove_mount_points(&self.run_dir);
     }
 }
 
@@ -185,6 +188,17 @@ fn choose(wanted: Option<Kind>, cache_dir: &Path) -> Result<Kind, Error> {
         Some(command) => error.with_hint(command),
         None => error,
     })
+}
+
+/// Removes the folders on which machines were mounted. Only empty folders can
+/// be removed so.
+fn remove_mount_points(run_dir: &Path) {
+    let machines = run_dir.join("m");
+    for entry in std::fs::read_dir(&machines).into_iter().flatten().flatten() {
+        drop(fs_err::remove_dir(entry.path()));
+    }
+    drop(fs_err::remove_dir(machines));
+    drop(fs_err::remove_dir(run_dir.join("ns")));
 }
 
 /// Takes a run folder; the lock is held as long as the file is open.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use common::{Site, can_run, gone, probe, source_disk, traces_of};
 use forno_machine::{Host, HostConfig, Kind, MachineSpec};
 use rustix::process::{Pid, Signal, kill_process};
+use sha2::Digest;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
@@ -90,7 +91,10 @@ async fn all_dead(pids: &[u32]) {
     }
 }
 
-fn control_groups() -> Vec<String> {
+/// The control groups of the host with this run folder.
+fn control_groups(run_dir: &Path) -> Vec<String> {
+    let digest = hex::encode(sha2::Sha256::digest(run_dir.as_os_str().as_encoded_bytes()));
+    let name = format!("/forno-{}", &digest[..16]);
     [
         "/sys/fs/cgroup",
         "/sys/fs/cgroup/systemd",
@@ -101,7 +105,7 @@ fn control_groups() -> Vec<String> {
     .flatten()
     .flatten()
     .map(|entry| entry.path().display().to_string())
-    .filter(|path| path.contains("/forno-"))
+    .filter(|path| path.ends_with(&name))
     .collect()
 }
 
@@ -111,8 +115,10 @@ async fn killed_without_trace(kind: Kind) {
     let disk = site.copy_of(&source.path, "disk.raw").await;
     let spec = site.spec(41 + kind as u8, disk);
     let run_dir = site.dir.path().join("held");
-    let groups = control_groups();
     let (mut child, address) = hold(kind, &run_dir, &spec).await;
+    if kind == Kind::Container {
+        assert!(!control_groups(&run_dir).is_empty());
+    }
     let pid = child.id().unwrap();
     let members = family(pid);
     assert!(members.len() >= 3, "holder, guardian, machine: {members:?}");
@@ -124,8 +130,8 @@ async fn killed_without_trace(kind: Kind) {
     // The port is free again.
     tokio::net::TcpListener::bind(address).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
-    while control_groups().iter().any(|group| !groups.contains(group)) {
-        assert!(Instant::now() < deadline, "{:?}", control_groups());
+    while !control_groups(&run_dir).is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", control_groups(&run_dir));
         sleep(Duration::from_millis(50)).await;
     }
 
@@ -159,11 +165,7 @@ async fn killed_without_trace(kind: Kind) {
     assert_eq!(traces_of(&spec.disk), Vec::<String>::new());
     host.shutdown().await;
     gone(&run_dir).await;
-    let left = control_groups()
-        .into_iter()
-        .filter(|group| !groups.contains(group))
-        .collect::<Vec<_>>();
-    assert_eq!(left, Vec::<String>::new());
+    assert_eq!(control_groups(&run_dir), Vec::<String>::new());
     site.host.shutdown().await;
 }
 
@@ -201,6 +203,7 @@ async fn a_lost_guardian_is_noticed() {
     let dir = site.dir.path().join("run");
     site.host.shutdown().await;
     gone(&dir).await;
+    assert_eq!(control_groups(&dir), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

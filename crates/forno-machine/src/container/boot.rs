@@ -37,6 +37,18 @@ struct Parts {
     relay_spawn: Spawn,
 }
 
+/// Where nspawn keeps locks and passages of its own, which it leaves behind.
+const NSPAWN_STATE: &str = "/run/systemd/nspawn";
+
+/// Makes the guardian's mount namespace ready for containers.
+pub(crate) async fn prepare(guardian: &Guardian) -> Result<(), Error> {
+    let script = "mkdir -p \"$1\" && mount -t tmpfs -o mode=0755 forno \"$1\"";
+    guardian
+        .run(&["sh", "-c", script, "sh", NSPAWN_STATE], "")
+        .await
+        .map(drop)
+}
+
 /// Starts a container.
 pub(crate) async fn launch(ground: Ground, spec: MachineSpec) -> Result<Machine, Error> {
     run::prepare(&spec)?;

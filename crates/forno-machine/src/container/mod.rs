@@ -3,4 +3,4 @@
 mod boot;
 mod root;
 
-pub(crate) use boot::{Ground, launch};
+pub(crate) use boot::{Ground, launch, prepare};

@@ -119,13 +119,15 @@ async fn stretch(guardian: &Guardian, disk: &Path, root: &Root) -> Result<(), Er
 }
 
 /// The device is told to go with its last user before it is used, so it goes
-/// however this ends. The check replays the journal of a machine that was
+/// however this ends. A file system that was in use since its last check is
+/// refused at first. The check replays the journal of a machine that was
 /// killed; its first two statuses say that all is well now.
 const STRETCH: &str = r#"
 set -e
 device=$(losetup --find --show --offset "$1" --sizelimit "$2" "$3")
 exec 9<"$device"
 losetup -d "$device"
+resize2fs "$device" && exit
 e2fsck -f -p "$device" || [ $? -le 1 ]
 resize2fs "$device"
 "#;
