@@ -70,10 +70,11 @@ impl Tap {
         // A progress bar rewrites its line: what stood there last counts.
         let text = text.trim_end_matches('\r');
         let text = text.rsplit('\r').next().unwrap_or(text).to_owned();
-        if state.tail.len() == TAIL {
-            state.tail.pop_front();
-        }
-        if !text.trim().is_empty() {
+        // What is said while it is being ended does not say why.
+        if !text.trim().is_empty() && !self.ctx.cancel.is_cancelled() {
+            if state.tail.len() == TAIL {
+                state.tail.pop_front();
+            }
             state.tail.push_back(text.clone());
         }
         self.ctx.line(stream, text);

@@ -144,7 +144,11 @@ impl ErrorKind {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.peer, self.kind)
+        match &self.kind {
+            // Nothing about the machine.
+            ErrorKind::Local { .. } => self.kind.fmt(f),
+            kind => write!(f, "{}: {kind}", self.peer),
+        }
     }
 }
 

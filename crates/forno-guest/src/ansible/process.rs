@@ -20,11 +20,12 @@ const KEEPER: &str = r#"exec 3<&0 </dev/null
 "$@" 3<&- &
 child=$!
 ( trap '' TERM; cat <&3; kill -TERM -$$; sleep 10; kill -KILL -$$ ) >/dev/null 2>&1 &
+watcher=$!
 exec 3<&-
 trap : TERM
 while :; do
   wait $child; code=$?
-  kill -0 $child 2>/dev/null || exit $code
+  kill -0 $child 2>/dev/null || { kill -KILL $watcher 2>/dev/null; exit $code; }
 done"#;
 
 /// Between SIGTERM and SIGKILL.

@@ -115,7 +115,7 @@ async fn scan(
             "cannot look for secrets: {reason}"
         )));
     }
-    let findings: Vec<Finding> = output
+    let mut findings: Vec<Finding> = output
         .stdout
         .lines()
         .filter_map(|line| {
@@ -136,6 +136,7 @@ async fn scan(
     if findings.is_empty() {
         return Ok(());
     }
+    findings.sort();
     Err(StepError::new(StepErrorKind::Secrets(findings)).hint(
         "remove them in a last step; what a machine needs at run time it should get when it starts",
     ))
@@ -185,5 +186,236 @@ mod tests {
             texts(&options),
             "hunter2-hunter2\nabcdefghijklmnopqrstuvwxyz\n"
         );
+    }
+
+    /// A machine's root with something of everything in it, and what stays.
+    fn furnish(root: &std::path::Path, blob: &str) -> Vec<&'static str> {
+        let files = [
+            (
+                "etc/passwd",
+                "root:x:0:0::/root:/bin/sh\nadmin:x:1000:1000::/home/ad min:/bin/sh\nsys:x:3:3::/usr:/bin/sh\n",
+            ),
+            ("etc/machine-id", "0123456789abcdef\n"),
+            ("var/lib/dbus/machine-id", "0123456789abcdef\n"),
+            ("etc/ssh/sshd_config", "Port 22\n"),
+            (
+                "etc/ssh/ssh_host_ed25519_key",
+                "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n",
+            ),
+            ("etc/ssh/ssh_host_ed25519_key.pub", "ssh-ed25519 x\n"),
+            ("usr/bin/cloud-init", ""),
+            ("var/lib/cloud/instances/i-1/user-data.txt", "secret"),
+            ("var/lib/cloud/data/instance-id", "i-1"),
+            ("var/lib/cloud/sem/config_scripts_per_once.once", ""),
+            ("var/lib/cloud/scripts/per-boot/mine.sh", "echo"),
+            ("var/log/cloud-init-output.log", "x"),
+            ("var/lib/dhcp/dhclient.eth0.leases", "lease"),
+            ("var/lib/systemd/random-seed", "x"),
+            ("etc/udev/rules.d/70-persistent-net.rules", "x"),
+            ("etc/udev/rules.d/70-other.rules", "x"),
+            ("var/cache/apt/archives/a.deb", "x"),
+            ("var/cache/apt/pkgcache.bin", "x"),
+            ("var/lib/apt/lists/mirror_Packages", "x"),
+            ("root/.bash_history", "x"),
+            ("root/.bashrc", "x"),
+            ("home/ad min/.python_history", "x"),
+            ("home/ad min/.ansible/tmp/x", "x"),
+            ("home/ad min/.ansible/roles/kept", "x"),
+            ("tmp/a b/c", "x"),
+            ("var/tmp/x", "x"),
+            ("tmp/systemd-private-1-x.service/tmp/y", "x"),
+            ("var/log/auth.log", "x"),
+            ("var/log/auth.log.1", "x"),
+            ("var/log/old.gz", "x"),
+            ("var/log/journal/0123/system.journal", "x"),
+        ];
+        for (path, content) in files {
+            let path = root.join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, content).unwrap();
+        }
+        for home in ["root", "home/ad min"] {
+            let ssh = root.join(home).join(".ssh");
+            fs_err::create_dir_all(&ssh).unwrap();
+            let ours = format!("no-pty,command=\"echo 'no'\" ssh-ed25519 {blob} forno\n");
+            let theirs = if home == "root" {
+                ""
+            } else {
+                "ssh-ed25519 OTHER team\n"
+            };
+            fs_err::write(ssh.join("authorized_keys"), format!("{theirs}{ours}")).unwrap();
+        }
+        vec![
+            "etc/machine-id",
+            "etc/passwd",
+            "etc/ssh/sshd_config",
+            "etc/udev/rules.d/70-other.rules",
+            "home/ad min/.ansible/roles/kept",
+            "home/ad min/.ssh/authorized_keys",
+            "root/.bashrc",
+            "usr/bin/cloud-init",
+            "var/lib/cloud/scripts/per-boot/mine.sh",
+            "var/lib/dbus/machine-id",
+            "var/log/auth.log",
+        ]
+    }
+
+    fn files(root: &std::path::Path) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut folders = vec![root.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs_err::read_dir(folder).unwrap() {
+                let entry = entry.unwrap();
+                if entry.file_type().unwrap().is_dir() {
+                    folders.push(entry.path());
+                } else {
+                    let path = entry.path();
+                    let path = path.strip_prefix(root).unwrap();
+                    found.push(path.display().to_string());
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    async fn bench() -> Option<(
+        forno_link::testing::Sshd,
+        std::sync::Arc<forno_link::SshLink>,
+        StepContext,
+    )> {
+        let server = forno_link::testing::sshd()
+            .await
+            .map_err(|why| eprintln!("skipped: {why}"))
+            .ok()?;
+        let link = server.link().await;
+        let ctx = StepContext::new(
+            forno_events::StepId::new("seal"),
+            forno_events::Emitter::none(),
+            tokio_util::sync::CancellationToken::new(),
+        );
+        Some((server, link, ctx))
+    }
+
+    #[tokio::test]
+    async fn what_is_the_machines_own_goes_and_the_rest_stays() {
+        let Some((_server, link, ctx)) = bench().await else {
+            return;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("the root");
+        let blob = "AAAAC3NzaC1lZDI1NTE5AAAAIours+/=";
+        let stays = furnish(&root, blob);
+        let options = SealOptions {
+            key_blobs: vec![blob.into()],
+            ..SealOptions::default()
+        };
+        let report = forget(&*link, &options, root.to_str().unwrap(), &ctx)
+            .await
+            .unwrap();
+        assert_eq!(report.forgotten, SealItem::ALL);
+        assert_eq!(files(&root), stays);
+        let read = |path: &str| fs_err::read_to_string(root.join(path)).unwrap();
+        assert_eq!(
+            read("home/ad min/.ssh/authorized_keys"),
+            "ssh-ed25519 OTHER team\n"
+        );
+        assert_eq!(read("etc/machine-id") + &read("var/log/auth.log"), "");
+        let id = fs_err::read_link(root.join("var/lib/dbus/machine-id")).unwrap();
+        assert_eq!(id, std::path::Path::new("/etc/machine-id"));
+    }
+
+    #[tokio::test]
+    async fn what_is_to_be_kept_is_kept() {
+        let Some((_server, link, ctx)) = bench().await else {
+            return;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        furnish(dir.path(), "AAAA");
+        let before = files(dir.path());
+        let options = SealOptions {
+            keep: SealItem::ALL.to_vec(),
+            ..SealOptions::default()
+        };
+        let report = forget(&*link, &options, dir.path().to_str().unwrap(), &ctx)
+            .await
+            .unwrap();
+        assert!(report.forgotten.is_empty());
+        assert_eq!(files(dir.path()), before);
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_could_not_be_reached_again_is_not_sealed() {
+        let Some((_server, link, ctx)) = bench().await else {
+            return;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        furnish(dir.path(), "AAAA");
+        fs_err::remove_file(dir.path().join("usr/bin/cloud-init")).unwrap();
+        let root = dir.path().to_str().unwrap();
+        let error = forget(&*link, &SealOptions::default(), root, &ctx)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot seal the machine:\nhost-keys: nothing on this machine would make new SSH host keys at the next boot"
+        );
+        assert!(error.hint.unwrap().contains("cloud-init"));
+        assert!(dir.path().join("etc/ssh/ssh_host_ed25519_key").exists());
+    }
+
+    #[tokio::test]
+    async fn secrets_are_found_by_path_and_kind() {
+        let Some((_server, link, ctx)) = bench().await else {
+            return;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        for (path, content) in [
+            ("etc/app.conf", "token = hunter2-hunter2\n"),
+            ("opt/it's here/binary", "\0\u{1}hunter2-hunter2\0"),
+            (
+                "home/a/.ssh/id",
+                "-----BEGIN OPENSSH PRIVATE KEY-----\nxyz\n",
+            ),
+            (
+                "etc/ssl/private/snakeoil.key",
+                "-----BEGIN PRIVATE KEY-----\nxyz\n",
+            ),
+            (
+                "opt/venv/lib/site-packages/t/test.pem",
+                "-----BEGIN RSA PRIVATE KEY-----\n",
+            ),
+            ("usr/share/doc/key", "-----BEGIN RSA PRIVATE KEY-----\n"),
+            ("usr/local/etc/key", "-----BEGIN EC PRIVATE KEY-----\n"),
+            ("etc/doc", "a key begins with -----BEGIN PRIVATE KEY-----\n"),
+            ("etc/innocent", "hunter2\n"),
+        ] {
+            let path = dir.path().join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, content).unwrap();
+        }
+        let options = SealOptions {
+            secrets: vec![SecretString::from("hunter2-hunter2")],
+            allowed: vec![Allowed {
+                path: "/etc/ssl/private/*".into(),
+                reason: "made for this test".into(),
+            }],
+            ..SealOptions::default()
+        };
+        let root = dir.path().to_str().unwrap();
+        let error = scan(&*link, &options, root, &ctx).await.unwrap_err();
+        insta::assert_snapshot!(error.to_string(), @r"
+        secrets would be baked in:
+        /etc/app.conf: a secret of this bake
+        /home/a/.ssh/id: a private key
+        /opt/it's here/binary: a secret of this bake
+        /usr/local/etc/key: a private key
+        ");
+        assert!(!error.to_string().contains("hunter2"));
+
+        let empty = tempfile::tempdir().unwrap();
+        scan(&*link, &options, empty.path().to_str().unwrap(), &ctx)
+            .await
+            .unwrap();
     }
 }

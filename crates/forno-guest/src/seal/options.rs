@@ -80,7 +80,7 @@ pub struct Allowed {
 }
 
 /// Something that must not be in an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     pub path: String,
     /// `a secret of this bake`, `a private key`.
