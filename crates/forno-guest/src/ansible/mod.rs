@@ -11,7 +11,6 @@ mod process;
 mod story;
 mod workplace;
 
-use std::cell::RefCell;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -90,7 +89,7 @@ async fn play(
     }
 
     let tap = Tap::new(ctx);
-    let story = RefCell::new(Story::new(ctx, tap.clone()));
+    let mut story = Story::new(ctx, tap.clone());
     let program = Program {
         path: &ctx.ansible_playbook,
         args: arguments(ansible, place),
@@ -99,18 +98,18 @@ async fn play(
     };
     let status = process::run(
         program,
-        |line| story.borrow_mut().line(line),
+        |line| story.line(line),
         |line| tap.push(Stream::Stderr, format!("{line}\n").as_bytes()),
         &ctx.cancel,
     )
     .await;
     let tail = tap.finish();
     match status {
-        Ok(status) if status.success() && story.borrow().acted => Ok(()),
+        Ok(status) if status.success() && story.acted => Ok(()),
         Ok(status) if status.success() => Err(invalid("the playbook did nothing: no task ran on the machine")
             .hint("the machine is in `all` and in the step's `groups`: compare with the playbook's `hosts:`, and the tags")
             .tail(tail)),
-        Ok(status) => Err(failure(status, story.into_inner(), tail)),
+        Ok(status) => Err(failure(status, story, tail)),
         Err(error) => Err(error.tail(tail)),
     }
 }
