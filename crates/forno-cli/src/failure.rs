@@ -109,7 +109,12 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
         } else if let Some(error) = cause.downcast_ref::<forno_aws::Error>() {
             error.hint()
         } else if let Some(error) = cause.downcast_ref::<forno_local::Error>() {
-            error.hint()
+            match error {
+                forno_local::Error::Damaged { .. } => {
+                    Some("`forno local reset` begins anew, without its images".to_owned())
+                }
+                error => error.hint(),
+            }
         } else if let Some(error) = cause.downcast_ref::<forno_machine::Error>() {
             error.hint().map(str::to_owned)
         } else {

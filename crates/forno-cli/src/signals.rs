@@ -39,9 +39,9 @@ impl Endings {
             }
         };
         tokio::select! {
-            _ = self.interrupt.recv() => "interrupted (Ctrl-C)",
-            _ = self.terminate.recv() => "asked to terminate (SIGTERM)",
-            _ = hangup => "the terminal has gone (SIGHUP)",
+            _ = self.interrupt.recv() => "Ctrl-C",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = hangup => "SIGHUP, the terminal has gone",
         }
     }
 }
