@@ -31,7 +31,7 @@ test: ## everything that must hold: format, lints, licences, tests with real mac
 lint: ## format, clippy, scripts, licences
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	shellcheck scripts/* .ci/run
+	shellcheck scripts/setup scripts/demo .ci/run
 	$(MAKE) deny
 
 $(TOOLS)/bin/cargo-deny-$(DENY_VERSION):
