@@ -98,6 +98,7 @@ impl Guardian {
         argv.extend(cgroups.iter().map(|path| path.clone().into_os_string()));
         let mut child = tokio::process::Command::new(&argv[0])
             .args(&argv[1..])
+            .env("PATH", crate::doctor::PROGRAMS)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(log)
             .stderr(log_too)

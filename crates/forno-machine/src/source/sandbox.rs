@@ -36,6 +36,7 @@ pub(super) async fn run(
         .args(["--pid", "--mount", "--fork", "--kill-child", "--mount-proc"])
         .args(["--", "sh", "-c", FIRST_PROCESS, "sh"])
         .args(argv)
+        .env("PATH", crate::doctor::PROGRAMS)
         .env("LC_ALL", "C.UTF-8")
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::piped())
