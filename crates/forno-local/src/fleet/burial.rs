@@ -67,11 +67,16 @@ fn bury_region(region: &mut RegionState, now: Timestamp) {
 }
 
 /// Detaches the volumes of instances that ended; returns the disks of those
-/// that ended with them.
+/// that ended with them. Their interfaces are gone, and so are those tags.
 pub(super) fn release_volumes(
     region: &mut RegionState,
     ended: impl Fn(&str) -> bool,
 ) -> Vec<PathBuf> {
+    for instance in region.instances.values() {
+        if ended(&instance.id) {
+            region.tags.remove(&instance.interface);
+        }
+    }
     let mut gone = Vec::new();
     for volume in region.volumes.values_mut() {
         if let Some(attachment) = volume
