@@ -12,6 +12,7 @@ mod recipes;
 mod settings;
 mod signals;
 mod stage;
+mod tools;
 mod trace;
 
 use std::ffi::OsString;

@@ -4,7 +4,7 @@ use std::process;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forno_bake::{Engine, ExitCode, RunOptions, RunReport, RunResult, Settings};
+use forno_bake::{Engine, ExitCode, RunOptions, RunReport, RunResult, Settings, Tools};
 use forno_recipe::{Recipe, Unset};
 use forno_report::Mode;
 use forno_saga::{Ladder, Rung};
@@ -15,7 +15,7 @@ use crate::context::{Context, block_on};
 use crate::place::Place;
 use crate::settings::Folders;
 use crate::stage::{self, Curtain, Stage};
-use crate::{failure, recipes, signals};
+use crate::{failure, recipes, signals, tools};
 
 /// How long a bake that is told to leave may take to do so by itself.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -25,6 +25,7 @@ pub(crate) fn run(arguments: &BakeArgs, context: &Context) -> anyhow::Result<pro
     let inputs = context.inputs(&arguments.variables, Unset::Refuse);
     let recipes = recipes::load(&project, &arguments.images, &inputs)?;
     let project = recipes::home(project, &arguments.images)?;
+    let tools = tools::find(&recipes, &context.environment)?;
     let mode = context.printer.mode(arguments.output, &context.environment);
     let ladder = Ladder::new();
     let code = block_on(async {
@@ -33,7 +34,7 @@ pub(crate) fn run(arguments: &BakeArgs, context: &Context) -> anyhow::Result<pro
             place = Place::open(&arguments.place, project.region(), mode, context) => place?,
             () = ladder.reached(Rung::Undo) => return Ok(ExitCode::Interrupted),
         };
-        let baked = bake(arguments, recipes, &place, mode, &ladder, context).await;
+        let baked = bake(arguments, recipes, tools, &place, mode, &ladder, context).await;
         if ladder.rung() == Rung::GiveUp {
             // Its machines end with this process, and nothing else is to be waited for.
             return baked;
@@ -48,6 +49,7 @@ pub(crate) fn run(arguments: &BakeArgs, context: &Context) -> anyhow::Result<pro
 async fn bake(
     arguments: &BakeArgs,
     recipes: Vec<Recipe>,
+    tools: Tools,
     place: &Place,
     mode: Mode,
     ladder: &Ladder,
@@ -56,7 +58,8 @@ async fn bake(
     let folders = context.folders()?;
     let gateway = place.gateway().await?;
     let (stage, curtain) = Stage::new();
-    let settings = settings(arguments, &folders, curtain, context);
+    let mut settings = settings(arguments, &folders, curtain, context);
+    settings.tools = tools;
     let engine = Engine::new(gateway, settings, ladder.clone());
     let renderer = stage::renderer(mode, context, &folders, recipes.len() > 1);
     let showing = tokio::spawn(stage.play(engine.subscribe(), renderer, ladder.clone()));

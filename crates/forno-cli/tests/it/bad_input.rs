@@ -163,18 +163,19 @@ fn a_state_folder_that_is_in_use() {
         .says(&["in use", "hint"]);
     sandbox
         .run(&["local", "reset", "--yes"])
-        .code(11)
-        .says(&["in use"]);
+        .code(2)
+        .says(&["end it first"]);
 }
 
 #[test]
 fn no_qemu() {
     let sandbox = Sandbox::new(Machine::Vm);
     sandbox.recipe(&Recipe::new("hello").shell("s", "true"));
-    let empty = sandbox.path().join("no-programs");
-    fs_err::create_dir(&empty).unwrap();
-    let mut command = sandbox.forno(&["bake", "hello", "--local"]);
-    command.env("PATH", &empty);
+    let Some(command) =
+        sandbox.forno_without("/usr/bin/qemu-system-x86_64", &["bake", "hello", "--local"])
+    else {
+        return;
+    };
     Running::start(command)
         .finish()
         .code(11)
@@ -187,18 +188,14 @@ fn no_ansible() {
     sandbox.file("images/play.yml", "- hosts: all\n  tasks: []\n");
     sandbox
         .recipe(&Recipe::new("hello").step("name = 'play'\nansible = { playbook = 'play.yml' }"));
-    let endpoint = sandbox.serve();
-    let empty = sandbox.path().join("no-programs");
-    fs_err::create_dir(&empty).unwrap();
     let mut command = sandbox.forno(&["bake", "hello", "--local"]);
-    command.env("PATH", &empty);
-    let finished = Running::start(command)
+    command.env("PATH", sandbox.path_without("ansible"));
+    Running::start(command)
         .finish()
-        .says(&["ansible-playbook", "ansible-core"]);
-    // Best known before anything is made, at the latest when the step begins.
-    let finished = finished.code(11);
-    assert!(finished.stdout.is_empty(), "{finished}");
-    endpoint.holds_nothing();
+        .code(11)
+        .says(&["hello", "ansible-playbook", "ansible-core"]);
+    // Known before anything was begun.
+    assert!(sandbox.bakes().is_empty());
 }
 
 #[test]
@@ -246,7 +243,7 @@ fn wrong_credentials() {
     Running::start(command)
         .finish()
         .code(11)
-        .says(&["AuthFailure", "hint"]);
+        .says(&["the credentials are wrong", "us-east-1"]);
     endpoint.holds_nothing();
 }
 

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::{Machine, Recipe, Sandbox, eventually, traces};
+use crate::support::{Machine, Recipe, Sandbox};
 
 fn slow() -> Recipe {
     Recipe::new("slow").shell("long", "echo begun; sleep 3600")
@@ -21,18 +21,6 @@ fn one_ctrl_c_takes_everything_down_and_ends_with_130() {
         bake.finish().code(130);
         endpoint.holds_nothing();
     }
-}
-
-#[test]
-fn a_killed_bake_leaves_no_process_of_its_own_endpoint() {
-    let sandbox = Sandbox::new(Machine::Stub);
-    sandbox.recipe(&slow());
-    // Without `forno local serve`: the endpoint is inside the bake.
-    let bake = sandbox.start(&["bake", "slow", "--local"]);
-    bake.until_stderr("begun");
-    bake.signal(Signal::KILL);
-    drop(bake);
-    eventually(&Vec::<String>::new(), || traces(sandbox.path()));
 }
 
 #[test]

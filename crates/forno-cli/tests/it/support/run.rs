@@ -43,7 +43,8 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(mut command: Command) -> Self {
-        let told = format!("{command:?}");
+        let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+        let told = format!("forno {}", arguments.join(" "));
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -63,10 +64,6 @@ impl Running {
             readers,
             command: told,
         }
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::traces::clear;
 use super::{Endpoint, Finished, Recipe, Running};
 
 /// On what the machines of a test stand.
@@ -117,6 +118,31 @@ impl Sandbox {
         command
     }
 
+    /// As [`Sandbox::forno`], on a computer without this program; only root can
+    /// make believe so.
+    pub(crate) fn forno_without(&self, program: &str, arguments: &[&str]) -> Option<Command> {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: hiding {program} takes root");
+            return None;
+        }
+        let plain = self.forno(arguments);
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--propagation", "slave", "sh", "-c"])
+            .arg("mount --bind /dev/null \"$0\" && exec \"$@\"")
+            .arg(program)
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .current_dir(self.path())
+            .env_clear();
+        for (name, value) in plain.get_envs() {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        Some(command)
+    }
+
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         Running::start(self.forno(arguments))
     }
@@ -128,6 +154,26 @@ impl Sandbox {
     /// An endpoint in the foreground of another process; bakes with `--local` use it.
     pub(crate) fn serve(&self) -> Endpoint {
         Endpoint::start(self)
+    }
+
+    /// A folder for PATH with every program of this computer but those whose names
+    /// begin so.
+    pub(crate) fn path_without(&self, prefix: &str) -> PathBuf {
+        let folder = self.path().join("programs");
+        fs_err::create_dir(&folder).expect("a folder");
+        let path = outside("PATH").expect("PATH is set");
+        for entry in std::env::split_paths(&path)
+            .flat_map(std::fs::read_dir)
+            .flatten()
+        {
+            let entry = entry.expect("an entry");
+            let name = entry.file_name();
+            let link = folder.join(&name);
+            if !name.to_string_lossy().starts_with(prefix) && !link.is_symlink() {
+                std::os::unix::fs::symlink(entry.path(), link).expect("a link");
+            }
+        }
+        folder
     }
 
     /// The folders of the bakes so far, the oldest first.
@@ -150,6 +196,12 @@ impl Sandbox {
         assert_eq!(bakes.len(), 1, "{bakes:?}");
         let text = fs_err::read_to_string(bakes[0].join("manifest.json")).expect("a manifest");
         serde_json::from_str(&text).expect("JSON")
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        clear(self.path());
     }
 }
 

@@ -6,6 +6,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::run::pause;
 
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -29,7 +31,10 @@ pub(crate) fn traces(folder: &Path) -> Vec<String> {
     let folder = folder
         .to_str()
         .expect("a temporary folder has a plain name");
-    let mut found = processes(folder);
+    let mut found: Vec<String> = processes(folder)
+        .into_iter()
+        .map(|(id, command)| format!("process {id}: {command}"))
+        .collect();
     let mounts = fs_err::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     found.extend(
         mounts
@@ -49,7 +54,18 @@ pub(crate) fn traces(folder: &Path) -> Vec<String> {
     found
 }
 
-fn processes(folder: &str) -> Vec<String> {
+/// Ends what is still there of a test, whatever became of it: commands of a killed
+/// stub run on, as they do on a machine.
+pub(super) fn clear(folder: &Path) {
+    for (id, _) in processes(&folder.to_string_lossy()) {
+        if let Some(id) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+            // Gone by now is as good.
+            drop(kill_process(id, Signal::KILL));
+        }
+    }
+}
+
+fn processes(folder: &str) -> Vec<(u32, String)> {
     let own = std::process::id();
     let mut found = Vec::new();
     for entry in fs_err::read_dir("/proc").expect("/proc") {
@@ -68,7 +84,7 @@ fn processes(folder: &str) -> Vec<String> {
         let environment = std::fs::read(path.join("environ")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
         if command.contains(folder) || String::from_utf8_lossy(&environment).contains(folder) {
-            found.push(format!("process {id}: {command}"));
+            found.push((id, command));
         }
     }
     found
