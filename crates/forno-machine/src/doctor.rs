@@ -225,8 +225,7 @@ fn missing(facts: &Facts<'_>, tools: &[(&str, &str)]) -> (Vec<String>, Vec<Strin
 
 /// Where programs are: looked for here, and run from here. A search path of an
 /// ordinary user lacks the folders of administration, so it is not asked.
-pub(crate) const PROGRAMS: &str =
-    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Whether a program is where programs are.
 pub(crate) fn find_program(name: &str) -> bool {

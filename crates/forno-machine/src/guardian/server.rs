@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, wait, waitid,
 };
 
 use super::protocol::{Call, Exit, Message, Reply, Request, SignalName};
@@ -274,7 +274,8 @@ fn reap(shared: &Shared) {
 }
 
 fn reap_one(state: &mut State) -> bool {
-    let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) else {
+    // Any child: an orphaned one may be in a process group of its own.
+    let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) else {
         return false;
     };
     let exit = match (status.exit_status(), status.terminating_signal()) {
