@@ -24,12 +24,13 @@ pub(super) fn user_data(host_key: &HostKeyPair, expires: Timestamp, also: Option
 
 fn cloud_config(host_key: &HostKeyPair, expires: Timestamp) -> String {
     // Armed at every boot for the same moment. A machine without systemd has no
-    // switch, and must not fail for it. Not waited for: timers start when the
-    // boot has come further, and the boot waits for this.
+    // switch, and must not fail for it. A timer's usual dependencies would make
+    // it wait for a boot that waits for this; `--no-block` does not hold for timers.
     let at = expires.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
     let arm = format!(
-        "command -v systemd-run >/dev/null && systemd-run --quiet --no-block --unit={DEADLINE_UNIT} \
-         --on-calendar='{at}' --timer-property=AccuracySec=1s systemctl poweroff || true"
+        "command -v systemd-run >/dev/null && systemd-run --quiet --unit={DEADLINE_UNIT} \
+         --on-calendar='{at}' --timer-property=AccuracySec=1s \
+         --timer-property=DefaultDependencies=no systemctl poweroff || true"
     );
     let config = json!({
         "ssh_keys": {
