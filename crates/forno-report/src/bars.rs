@@ -190,10 +190,7 @@ impl Bars {
                 message,
                 hint,
             } => sentences::note(theme, *severity, message, hint.as_deref()),
-            Event::CancelRequested { reason } => vec![mark(theme.warn(&format!(
-                "stopping and tearing down: {}",
-                sentences::first_line(reason)
-            )))],
+            Event::CancelRequested { reason } => vec![mark(sentences::cancelled(theme, reason))],
             Event::BakeFinished { .. } => summary::bake(theme, bake, self.options.bakes.as_deref()),
             _ => Vec::new(),
         }

@@ -187,10 +187,7 @@ impl Plain {
                 message,
                 hint,
             } => sentences::note(theme, *severity, message, hint.as_deref()),
-            Event::CancelRequested { reason } => vec![theme.warn(&format!(
-                "stopping and tearing down: {}",
-                sentences::first_line(reason)
-            ))],
+            Event::CancelRequested { reason } => vec![sentences::cancelled(theme, reason)],
             Event::BakeFinished { .. } => summary::bake(theme, bake, self.options.bakes.as_deref()),
             Event::Waiting { .. } | Event::Progress { .. } | Event::Unknown => Vec::new(),
         }

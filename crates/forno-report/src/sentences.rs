@@ -57,6 +57,15 @@ pub(crate) fn started_bake(theme: Theme, bake: &BakeView) -> String {
     line
 }
 
+/// Why it stops, as the engine says it.
+pub(crate) fn cancelled(theme: Theme, reason: &str) -> String {
+    format!(
+        "{} {}",
+        theme.outcome(Outcome::Cancelled),
+        theme.warn(&first_line(reason))
+    )
+}
+
 /// `instance i-0 to run: pending, 12.0s of at most 5m00s`
 pub(crate) fn waiting(waiting: &Waiting, waited_ms: u64) -> String {
     let mut line = clean(&waiting.what);
