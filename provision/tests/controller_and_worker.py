@@ -353,7 +353,8 @@ def own_endpoint():
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--region", help="default: the environment's")
+    # botocore reads AWS_DEFAULT_REGION alone, other clients AWS_REGION.
+    parser.add_argument("--region", default=os.environ.get("AWS_REGION"), help="default: the environment's")
     parser.add_argument("--instance-type", default="t3.medium")
     parser.add_argument("--subnet", help="default: one of the default VPC")
     parser.add_argument("--user", default="admin", help="the images' login user (default: %(default)s)")
