@@ -1,9 +1,10 @@
 //! A line per event, for logs: nothing moves, nothing is drawn twice.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 
 use forno_events::{BakeId, Envelope, Event, StepId, Stream};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{BakeView, StepState, Story};
 use crate::sentences::{self, labelled, step_name};
@@ -14,6 +15,9 @@ use crate::{Options, Renderer, Sink, summary};
 const FIRST_HEARTBEAT_MS: u64 = 10_000;
 const HEARTBEAT_MS: u64 = 30_000;
 
+/// A task that takes so long is told before it ends.
+const LONG_TASK: SignedDuration = SignedDuration::from_secs(10);
+
 /// Renders plain lines.
 pub struct Plain {
     out: Sink,
@@ -21,6 +25,16 @@ pub struct Plain {
     story: Story,
     /// When each step last told that it waits or proceeds.
     heartbeats: HashMap<(BakeId, StepId), u64>,
+    /// Tasks that have begun and are not told yet: most end at once, and their end
+    /// says enough.
+    begun: BTreeMap<(BakeId, StepId), Begun>,
+}
+
+/// The beginning of a task.
+struct Begun {
+    name: String,
+    at: Timestamp,
+    elapsed_ms: u64,
 }
 
 impl Plain {
@@ -30,6 +44,7 @@ impl Plain {
             options,
             story: Story::default(),
             heartbeats: HashMap::new(),
+            begun: BTreeMap::new(),
         }
     }
 
@@ -146,12 +161,13 @@ impl Plain {
                 })
                 .into_iter()
                 .collect(),
-            Event::Task { name, outcome, .. } => {
-                let outcome = outcome
-                    .as_ref()
-                    .map(|outcome| theme.faint(&format!(": {}", clean(outcome))))
-                    .unwrap_or_default();
-                vec![format!("  {} {}{outcome}", theme.dot(), clean(name))]
+            Event::Task {
+                name,
+                outcome: Some(outcome),
+                ..
+            } => {
+                let outcome = theme.faint(&clean(outcome));
+                vec![format!("  {} {}: {outcome}", theme.dot(), clean(name))]
             }
             Event::Output { stream, line, .. } => {
                 let line = clean(line);
@@ -189,36 +205,103 @@ impl Plain {
             } => sentences::note(theme, *severity, message, hint.as_deref()),
             Event::CancelRequested { reason } => vec![sentences::cancelled(theme, reason)],
             Event::BakeFinished { .. } => summary::bake(theme, bake, self.options.bakes.as_deref()),
-            Event::Waiting { .. } | Event::Progress { .. } | Event::Unknown => Vec::new(),
+            Event::Task { outcome: None, .. }
+            | Event::Waiting { .. }
+            | Event::Progress { .. }
+            | Event::Unknown => Vec::new(),
         }
     }
 
-    /// `[  12.3s] base | `
-    fn prefix(&self, envelope: &Envelope) -> String {
+    /// `[  12.3s] base `
+    fn prefix(&self, bake: &BakeId, elapsed_ms: u64) -> String {
         let theme = self.options.theme;
-        let mut prefix = theme.faint(&format!("[{:>7}]", millis(envelope.elapsed_ms)));
+        let mut prefix = theme.faint(&format!("[{:>7}]", millis(elapsed_ms)));
         if (self.options.several || self.story.bakes().len() > 1)
-            && let Some(bake) = self.bake(envelope)
+            && let Some(bake) = self.story.bake(bake)
         {
             prefix.push_str(&format!(" {}", theme.strong(&clean(&bake.image))));
         }
         prefix.push(' ');
         prefix
     }
+
+    fn print(&mut self, bake: &BakeId, elapsed_ms: u64, lines: &[String]) -> io::Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let prefix = self.prefix(bake, elapsed_ms);
+        for line in lines {
+            writeln!(self.out, "{}", format!("{prefix}{line}").trim_end())?;
+        }
+        self.out.flush()
+    }
+
+    /// Keeps the beginning of a task back, or tells it when something else is
+    /// heard of its step before its end.
+    fn begin_task(&mut self, envelope: &Envelope) -> io::Result<()> {
+        let Some(step) = envelope.body.step() else {
+            return Ok(());
+        };
+        let key = (envelope.bake.clone(), step.clone());
+        match &envelope.body {
+            Event::Task {
+                name,
+                outcome: None,
+                ..
+            } => {
+                let begun = Begun {
+                    name: clean(name),
+                    at: envelope.at,
+                    elapsed_ms: envelope.elapsed_ms,
+                };
+                match self.begun.insert(key, begun) {
+                    Some(before) => self.tell_begun(&envelope.bake, &before),
+                    None => Ok(()),
+                }
+            }
+            Event::Task {
+                name,
+                outcome: Some(_),
+                ..
+            } => match self.begun.remove(&key) {
+                Some(begun) if begun.name != clean(name) => self.tell_begun(&envelope.bake, &begun),
+                _ => Ok(()),
+            },
+            Event::Waiting { .. } | Event::Progress { .. } => Ok(()),
+            _ => match self.begun.remove(&key) {
+                Some(begun) => self.tell_begun(&envelope.bake, &begun),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn tell_begun(&mut self, bake: &BakeId, begun: &Begun) -> io::Result<()> {
+        let line = format!("  {} {}", self.options.theme.dot(), begun.name);
+        self.print(bake, begun.elapsed_ms, &[line])
+    }
 }
 
 impl Renderer for Plain {
     fn apply(&mut self, envelope: &Envelope) -> io::Result<()> {
         self.story.apply(envelope);
+        self.begin_task(envelope)?;
         let lines = self.lines(envelope);
-        if lines.is_empty() {
-            return Ok(());
+        self.print(&envelope.bake, envelope.elapsed_ms, &lines)
+    }
+
+    fn tick(&mut self, now: Timestamp) -> io::Result<()> {
+        let long: Vec<_> = self
+            .begun
+            .iter()
+            .filter(|(_, begun)| now.duration_since(begun.at) >= LONG_TASK)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in long {
+            if let Some(begun) = self.begun.remove(&key) {
+                self.tell_begun(&key.0, &begun)?;
+            }
         }
-        let prefix = self.prefix(envelope);
-        for line in lines {
-            writeln!(self.out, "{}", format!("{prefix}{line}").trim_end())?;
-        }
-        self.out.flush()
+        Ok(())
     }
 
     fn finish(&mut self) -> io::Result<()> {

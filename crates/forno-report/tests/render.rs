@@ -90,6 +90,35 @@ fn plain_lines_have_colour_only_when_asked() {
 }
 
 #[test]
+fn a_long_task_is_told_before_it_ends_and_a_short_one_once() {
+    let buffer = Buffer::default();
+    let mut plain = Plain::new(buffer.sink(), options(true, false));
+    for event in events(GOOD) {
+        plain.apply(&event).unwrap();
+        if let Event::Task { outcome: None, .. } = event.body {
+            plain
+                .tick(event.at + std::time::Duration::from_secs(9))
+                .unwrap();
+            assert!(!buffer.text().ends_with("forbid passwords\n"));
+            plain
+                .tick(event.at + std::time::Duration::from_secs(10))
+                .unwrap();
+            assert!(buffer.text().contains("· sshd : forbid passwords\n"));
+        }
+    }
+    assert!(
+        buffer
+            .text()
+            .contains("· sshd : forbid passwords: changed\n")
+    );
+    let at_once = self::plain(GOOD, options(true, false));
+    assert!(
+        !at_once.contains("· sshd : forbid passwords\n"),
+        "{at_once}"
+    );
+}
+
+#[test]
 fn a_recording_that_stops_says_so() {
     let cut: Vec<_> = GOOD.lines().take(20).collect();
     let text = plain(&cut.join("\n"), options(true, false));
