@@ -4,16 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::root::MountedRoot;
+use super::root::{RootDisk, explain_log};
 use crate::cgroup::Cgroups;
 use crate::guardian::{Exit, Guardian, Process, SignalName, Spawn};
 use crate::net::{Lease, RESOLVER, Vpc, choose_ssh_port, text};
 use crate::run::{Life, Order};
 use crate::spec::machine_uuid;
-use crate::{Error, Kind, Machine, MachineSpec, OffReason, Status, helper, run};
+use crate::{Error, ErrorKind, Kind, Machine, MachineSpec, OffReason, Status, helper, run};
 
+/// From the command to the guest's first process.
+const BEGIN_DEADLINE: Duration = Duration::from_mins(1);
 /// nspawn's exit status when its guest restarts.
 const RESTART: Exit = Exit::Code(133);
 
@@ -29,12 +31,13 @@ pub(crate) struct Ground {
 
 /// Everything that a running container consists of.
 struct Parts {
-    root: MountedRoot,
+    disk: RootDisk,
     lease: Lease,
     relay: Process,
-    guest: Process,
-    spawn: Spawn,
     relay_spawn: Spawn,
+    guest: Process,
+    guest_spawn: Spawn,
+    mount_log: PathBuf,
 }
 
 /// Where nspawn keeps locks and passages of its own, which it leaves behind.
@@ -54,45 +57,55 @@ pub(crate) async fn launch(ground: Ground, spec: MachineSpec) -> Result<Machine,
     run::prepare(&spec)?;
     let ssh = choose_ssh_port(spec.public_address)?;
     let (life, machine) = Life::new(&spec, Kind::Container, ssh);
-    let mount = ground.run_dir.join("m").join(&spec.id);
-    let root = MountedRoot::mount(&ground.guardian, &spec.disk, mount).await?;
-    let lease = match ground.vpc.join(&spec.id, spec.private_address, ssh).await {
-        Ok(lease) => lease,
-        Err(error) => {
-            root.unmount(&ground.guardian).await?;
-            return Err(error);
-        }
+    let disk = RootDisk::prepare(&ground.guardian, &spec.disk).await?;
+    let lease = ground.vpc.join(&spec.id, spec.private_address, ssh).await?;
+    let commands = commands(&ground, &spec, &life, &disk, &lease);
+    let started = match commands {
+        Ok((relay, guest)) => start(&ground, &relay, &guest)
+            .await
+            .map(|(r, g)| (r, relay, g, guest)),
+        Err(error) => Err(error),
     };
-    let parts = match start(&ground, &spec, &life, root.path.as_path(), &lease).await {
-        Ok((relay, relay_spawn, guest, spawn)) => Parts {
-            root,
-            lease,
-            relay,
-            guest,
-            spawn,
-            relay_spawn,
-        },
+    let (relay, relay_spawn, guest, guest_spawn) = match started {
+        Ok(started) => started,
         Err(error) => {
             ground.vpc.leave(lease).await;
-            root.unmount(&ground.guardian).await?;
             ground.cgroups.remove(&spec.id);
             return Err(error);
         }
     };
+    let mut parts = Parts {
+        disk,
+        lease,
+        relay,
+        relay_spawn,
+        guest,
+        guest_spawn,
+        mount_log: mount_log(&spec),
+    };
+    if let Err(error) = begun(&ground.guardian, &mut parts, &life).await {
+        take_apart(&ground, parts, &spec.id).await?;
+        return Err(error);
+    }
     life.enter(Status::Running);
     tokio::spawn(live(ground, parts, life));
     Ok(machine)
 }
 
-async fn start(
+fn mount_log(spec: &MachineSpec) -> PathBuf {
+    spec.dir.join("mount.log")
+}
+
+/// The commands of the metadata relay and of the guest.
+fn commands(
     ground: &Ground,
     spec: &MachineSpec,
     life: &Life,
-    root: &Path,
+    disk: &RootDisk,
     lease: &Lease,
-) -> Result<(Process, Spawn, Process, Spawn), Error> {
+) -> Result<(Spawn, Spawn), Error> {
     let namespace = text(&lease.namespace)?;
-    let relay_spawn = Spawn {
+    let relay = Spawn {
         argv: [
             "nsenter",
             &format!("--net={namespace}"),
@@ -106,14 +119,21 @@ async fn start(
         cwd: spec.dir.clone(),
         output: spec.dir.join("relay.log"),
     };
+    let target = ground.run_dir.join("m").join(&spec.id);
+    fs_err::create_dir_all(&target).map_err(|e| Error::file("create", &target, e))?;
+    let mounting = disk.mounting(&target, &mount_log(spec))?;
     let cgroups = ground
         .cgroups
         .make(&spec.id, spec.vcpus, spec.memory_mib)
         .map_err(|e| Error::io("cannot make a control group", e))?;
-    let spawn = nspawn(spec, life, root, namespace, &cgroups)?;
-    let relay = ground.guardian.spawn(relay_spawn.clone()).await?;
-    match ground.guardian.spawn(spawn.clone()).await {
-        Ok(guest) => Ok((relay, relay_spawn, guest, spawn)),
+    let guest = guest_command(spec, life, &target, namespace, &cgroups, mounting)?;
+    Ok((relay, guest))
+}
+
+async fn start(ground: &Ground, relay: &Spawn, guest: &Spawn) -> Result<(Process, Process), Error> {
+    let relay = ground.guardian.spawn(relay.clone()).await?;
+    match ground.guardian.spawn(guest.clone()).await {
+        Ok(guest) => Ok((relay, guest)),
         Err(error) => {
             end(&ground.guardian, relay).await;
             Err(error)
@@ -121,15 +141,43 @@ async fn start(
     }
 }
 
+/// Waits until the guest's first process exists.
+async fn begun(guardian: &Guardian, parts: &mut Parts, life: &Life) -> Result<(), Error> {
+    let deadline = Instant::now() + BEGIN_DEADLINE;
+    while guardian.leader(parts.guest.pid).await?.is_none() {
+        tokio::select! {
+            exit = parts.guest.exited() => {
+                let Some(exit) = exit else { continue };
+                return Err(explain_log(&parts.mount_log).unwrap_or_else(|| {
+                    let words = life.shared.console.last_words();
+                    Error::new(
+                        ErrorKind::Command,
+                        format!("systemd-nspawn did not start ({exit}): {words}"),
+                    )
+                }));
+            }
+            () = sleep(Duration::from_millis(5)) => {}
+        }
+        if Instant::now() > deadline {
+            return Err(Error::new(
+                ErrorKind::TimedOut,
+                "systemd-nspawn does not start its guest",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The command that boots the root. Nothing about the machine is written to its
 /// disk: what differs from a virtual machine is bound over tmpfs or told to its
 /// first process, so an image made from the disk boots anywhere.
-fn nspawn(
+fn guest_command(
     spec: &MachineSpec,
     life: &Life,
     root: &Path,
     namespace: &str,
     cgroups: &[PathBuf],
+    mounting: Vec<String>,
 ) -> Result<Spawn, Error> {
     let resolver = spec.dir.join("resolv.conf");
     write(&resolver, &format!("nameserver {RESOLVER}\n"))?;
@@ -147,9 +195,10 @@ fn nspawn(
     for group in cgroups {
         argv.push(text(group)?.to_owned());
     }
+    argv.push("--".to_owned());
+    argv.extend(mounting);
     argv.extend(
         [
-            "--",
             "systemd-nspawn",
             "--quiet",
             "--register=no",
@@ -225,10 +274,8 @@ async fn live(ground: Ground, mut parts: Parts, mut life: Life) {
             Event::Exited(_) if killed => break OffReason::Killed,
             Event::Exited(RESTART) => {
                 life.enter(Status::Rebooting);
-                life.shared.console.begin_boot();
-                match ground.guardian.spawn(parts.spawn.clone()).await {
-                    Ok(guest) => parts.guest = guest,
-                    Err(error) => break OffReason::Failed(error.to_string()),
+                if let Err(error) = restart(&ground, &mut parts, &life).await {
+                    break OffReason::Failed(error.to_string());
                 }
                 life.enter(Status::Running);
             }
@@ -259,6 +306,14 @@ async fn live(ground: Ground, mut parts: Parts, mut life: Life) {
         Err(error) => OffReason::Failed(format!("{reason}, and then: {error}")),
     };
     life.enter(Status::Off(reason));
+}
+
+async fn restart(ground: &Ground, parts: &mut Parts, life: &Life) -> Result<(), Error> {
+    // Two devices on one disk would destroy it.
+    parts.disk.released().await?;
+    life.shared.console.begin_boot();
+    parts.guest = ground.guardian.spawn(parts.guest_spawn.clone()).await?;
+    begun(&ground.guardian, parts, life).await
 }
 
 async fn carry_out(guardian: &Guardian, guest: &Process, order: Order) -> Result<(), Error> {
@@ -293,10 +348,13 @@ async fn end(guardian: &Guardian, mut process: Process) {
     }
 }
 
+/// Ends whatever is left of a container. The disk is quiescent afterwards.
 async fn take_apart(ground: &Ground, parts: Parts, id: &str) -> Result<(), Error> {
     end(&ground.guardian, parts.relay).await;
+    end(&ground.guardian, parts.guest).await;
     ground.vpc.leave(parts.lease).await;
-    parts.root.unmount(&ground.guardian).await?;
+    parts.disk.released().await?;
     ground.cgroups.remove(id);
+    drop(fs_err::remove_dir(ground.run_dir.join("m").join(id)));
     Ok(())
 }

@@ -3,6 +3,11 @@
 //! The device is set up by the mount itself, so that it clears itself when the
 //! last mount of it goes. The offset is given instead of a partition: nothing
 //! here depends on partition nodes, which need udev.
+//!
+//! Each boot of a container mounts the root in a mount namespace of its own.
+//! In a shared one every container started later would carry the mount along,
+//! hidden under its own root where nobody can unmount it, and keep the disk in
+//! use for as long as it lives.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,25 +19,21 @@ use crate::guardian::Guardian;
 use crate::net::text;
 use crate::{Error, ErrorKind};
 
-/// How long the kernel may take to let go of a device after the unmount.
+/// How long the kernel may take to let go of a device after a guest's end.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a former user of a disk may take to let go of it.
 const CLAIM_DEADLINE: Duration = Duration::from_secs(2);
 
-/// A mounted root, in the guardian's view of the file system.
+/// A disk that can be mounted.
 #[derive(Debug)]
-pub(super) struct MountedRoot {
-    pub(super) path: PathBuf,
+pub(super) struct RootDisk {
     disk: PathBuf,
+    root: Root,
 }
 
-impl MountedRoot {
-    /// Mounts a disk's root at `path`, stretched to the size of the disk.
-    pub(super) async fn mount(
-        guardian: &Guardian,
-        disk: &Path,
-        path: PathBuf,
-    ) -> Result<Self, Error> {
+impl RootDisk {
+    /// Makes sure that the disk is free and its root as large as it is.
+    pub(super) async fn prepare(guardian: &Guardian, disk: &Path) -> Result<Self, Error> {
         let disk = fs_err::canonicalize(disk).map_err(|e| Error::file("find", disk, e))?;
         claim(guardian, &disk).await?;
         let root = Root::stretch(&disk)?;
@@ -40,32 +41,42 @@ impl MountedRoot {
         if root.size.saturating_sub(root.filesystem) >= 1 << 20 {
             stretch(guardian, &disk, &root).await?;
         }
-        fs_err::create_dir_all(&path).map_err(|e| Error::file("create", &path, e))?;
+        Ok(Self { disk, root })
+    }
+
+    /// A command that mounts the root at `target`, for itself and its children,
+    /// and becomes what is put after it. What goes wrong before that is said in
+    /// `log`.
+    pub(super) fn mounting(&self, target: &Path, log: &Path) -> Result<Vec<String>, Error> {
         // The kernel would fill a sparse disk with empty inode tables otherwise.
         let options = format!(
             "loop,offset={},sizelimit={},noinit_itable",
-            root.start, root.size
+            self.root.start, self.root.size
         );
-        let (from, to) = (text(&disk)?, text(&path)?);
-        guardian
-            .run(&["mount", "-t", "ext4", "-o", &options, from, to], "")
-            .await
-            .map_err(explain)?;
-        Ok(Self { path, disk })
+        Ok([
+            "unshare",
+            "--mount",
+            "--propagation",
+            "slave",
+            "--",
+            "sh",
+            "-c",
+            MOUNTING,
+            "sh",
+            text(log)?,
+            &options,
+            text(&self.disk)?,
+            text(target)?,
+        ]
+        .map(str::to_owned)
+        .into())
     }
 
-    /// Unmounts; returns when the disk belongs to nobody any more.
-    pub(super) async fn unmount(self, guardian: &Guardian) -> Result<(), Error> {
+    /// Waits until the disk belongs to nobody any more. The file system lives on
+    /// as long as a guest's mount namespace does, which the kernel takes down a
+    /// moment after the guest's end.
+    pub(super) async fn released(&self) -> Result<(), Error> {
         let deadline = Instant::now() + RELEASE_DEADLINE;
-        let target = text(&self.path)?;
-        while let Err(error) = guardian.run(&["umount", target], "").await {
-            if error.kind() == ErrorKind::Guardian || Instant::now() > deadline {
-                return Err(error);
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-        // The file system lives on as long as the container's own mount
-        // namespace does, which the kernel takes down a moment after its end.
         while let Some(device) = loop_devices_of(&self.disk).first() {
             if Instant::now() > deadline {
                 return Err(Error::new(
@@ -75,9 +86,22 @@ impl MountedRoot {
             }
             sleep(Duration::from_millis(5)).await;
         }
-        drop(fs_err::remove_dir(&self.path));
         Ok(())
     }
+}
+
+const MOUNTING: &str = r#"
+log=$1 options=$2 disk=$3 target=$4
+shift 4
+mount -t ext4 -o "$options" "$disk" "$target" 2> "$log" || exit 1
+exec "$@"
+"#;
+
+/// Why a guest did not start, by what its mounting said.
+pub(super) fn explain_log(log: &Path) -> Option<Error> {
+    let said = fs_err::read_to_string(log).ok()?;
+    let said = said.trim();
+    (!said.is_empty()).then(|| explain(Error::new(ErrorKind::Disk, said)))
 }
 
 /// Makes sure that nobody uses the disk. A device that is set up and not used
