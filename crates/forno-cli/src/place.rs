@@ -122,21 +122,14 @@ pub(crate) async fn start(
         let Ok(mut shown) = activity.lock() else {
             return;
         };
-        if shown.is_none() {
-            *shown = Activity::begin(
-                mode,
-                printer.prose,
-                printer.prose_sink(),
-                "preparing the pocket EC2",
-            )
-            .ok();
-        }
-        if let Some(activity) = shown.as_mut() {
-            // Nobody can be told that nothing can be told.
-            drop(activity.detail(&progress.message));
-            if let Some(percent) = progress.fraction.map(percent) {
-                drop(activity.progress(percent, Some(100), Unit::Percent));
-            }
+        let activity = shown.get_or_insert_with(|| {
+            let title = "preparing the pocket EC2";
+            Activity::begin(mode, printer.prose, printer.prose_sink(), title)
+        });
+        // Nobody can be told that nothing can be told.
+        drop(activity.detail(&progress.message));
+        if let Some(percent) = progress.fraction.map(percent) {
+            drop(activity.progress(percent, Some(100), Unit::Percent));
         }
     };
     let started = PocketEc2::start(config, &show).await;

@@ -10,6 +10,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use crate::words::{clean, duration, fit};
 use crate::{Mode, Sink, Theme, sentences};
 
+/// What takes less needs no telling.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// Between two lines about the same.
+const OFTEN: Duration = Duration::from_secs(30);
+
 /// A line that says what is being done, and stays when it is over.
 pub struct Activity {
     surface: Surface,
@@ -25,18 +31,22 @@ enum Surface {
         bar: ProgressBar,
         columns: Box<dyn Fn() -> usize + Send>,
     },
-    Lines(Sink),
+    /// What is over in a moment leaves no lines.
+    Lines {
+        prose: Sink,
+        titled: bool,
+    },
     Nothing,
 }
 
 impl Activity {
     /// Begins: bars on the terminal behind standard error, else lines on `prose`,
     /// else nothing.
-    pub fn begin(mode: Mode, theme: Theme, prose: Sink, title: &str) -> io::Result<Self> {
+    pub fn begin(mode: Mode, theme: Theme, prose: Sink, title: &str) -> Self {
         match mode {
-            Mode::Bars => Ok(Self::on_terminal(console::Term::stderr(), theme, title)),
+            Mode::Bars => Self::on_terminal(console::Term::stderr(), theme, title),
             Mode::Plain | Mode::Json => Self::on_lines(prose, theme, title),
-            Mode::Quiet => Ok(Self::on(Surface::Nothing, theme, title)),
+            Mode::Quiet => Self::on(Surface::Nothing, theme, title),
         }
     }
 
@@ -56,9 +66,9 @@ impl Activity {
         Self::on(Surface::Bar { bar, columns }, theme, title)
     }
 
-    pub fn on_lines(mut prose: Sink, theme: Theme, title: &str) -> io::Result<Self> {
-        writeln!(prose, "{} {}", theme.start(), clean(title))?;
-        Ok(Self::on(Surface::Lines(prose), theme, title))
+    pub fn on_lines(prose: Sink, theme: Theme, title: &str) -> Self {
+        let titled = false;
+        Self::on(Surface::Lines { prose, titled }, theme, title)
     }
 
     fn on(surface: Surface, theme: Theme, title: &str) -> Self {
@@ -98,10 +108,16 @@ impl Activity {
                 bar.set_message(fit(&text, room, self.theme.ellipsis()));
                 Ok(())
             }
-            Surface::Lines(prose) => {
+            Surface::Lines { prose, titled } => {
                 let now = Instant::now();
-                let often = Duration::from_secs(30);
-                if self.told.is_some_and(|told| now - told < often) {
+                if now - self.begun < AT_ONCE {
+                    return Ok(());
+                }
+                if !*titled {
+                    writeln!(prose, "{} {}", self.theme.start(), self.title)?;
+                    *titled = true;
+                }
+                if self.told.is_some_and(|told| now - told < OFTEN) {
                     return Ok(());
                 }
                 self.told = Some(now);
@@ -137,7 +153,7 @@ impl Activity {
                 bar.finish_and_clear();
                 Ok(())
             }
-            Surface::Lines(mut prose) => {
+            Surface::Lines { mut prose, .. } => {
                 writeln!(prose, "{line}")?;
                 prose.flush()
             }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use crate::model::{BakeView, StepState, StepView, Story};
 use crate::sentences::{self, step_name};
-use crate::words::{clean, fit, millis};
+use crate::words::{clean, fit, millis, width};
 use crate::{Options, Renderer, summary};
 
 /// Lines of output under a running step, where there is room.
@@ -94,7 +94,7 @@ impl Bars {
             let Some(bake) = self.story.bake(id) else {
                 continue;
             };
-            let lines = self.compose(bake, budget.max(1));
+            let lines = self.compose(bake, budget.max(1), columns);
             let fitted: Vec<_> = lines
                 .iter()
                 .map(|line| fit(line, columns.max(1), self.options.theme.ellipsis()))
@@ -105,7 +105,7 @@ impl Bars {
     }
 
     /// The lines of a bake in work, at most `budget` of them.
-    fn compose(&self, bake: &BakeView, budget: usize) -> Vec<String> {
+    fn compose(&self, bake: &BakeView, budget: usize, columns: usize) -> Vec<String> {
         let theme = self.options.theme;
         let elapsed = bake.elapsed_at(self.now);
         let head = format!(
@@ -120,7 +120,7 @@ impl Bars {
             let mut line = format!("{head} {count} {}", step_name(step));
             line.push_str(&details(step, elapsed));
             lines.push(line);
-            if let Some(second) = second_line(theme, step, elapsed) {
+            if let Some(second) = second_line(theme, step, elapsed, columns) {
                 lines.push(second);
             }
         }
@@ -244,10 +244,18 @@ fn details(step: &StepView, elapsed_ms: u64) -> String {
 }
 
 /// What a step waits for, or the task that it is at.
-fn second_line(theme: crate::Theme, step: &StepView, elapsed_ms: u64) -> Option<String> {
+fn second_line(
+    theme: crate::Theme,
+    step: &StepView,
+    elapsed_ms: u64,
+    columns: usize,
+) -> Option<String> {
     if let Some(waiting) = &step.waiting {
-        let text = sentences::waiting(waiting, waiting.waited_at(elapsed_ms));
-        return Some(format!("  {} {text}", theme.wait()));
+        // Where there is not room for all, how long matters more than the last words of why.
+        let (what, long) = sentences::waiting(waiting, waiting.waited_at(elapsed_ms));
+        let room = columns.saturating_sub(width(&long) + width(&theme.wait()) + 3);
+        let what = fit(&what, room, theme.ellipsis());
+        return Some(format!("  {} {what}{long}", theme.wait()));
     }
     let (name, outcome) = step.task.as_ref()?;
     let outcome = outcome

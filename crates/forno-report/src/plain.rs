@@ -84,8 +84,8 @@ impl Plain {
                 let step = self.bake(envelope).and_then(|bake| bake.step(step));
                 step.and_then(|step| step.waiting.as_ref())
                     .map(|wait| {
-                        let text = sentences::waiting(wait, wait.waited_ms);
-                        format!("{} {text}", theme.wait())
+                        let (what, long) = sentences::waiting(wait, wait.waited_ms);
+                        format!("{} {what}{long}", theme.wait())
                     })
                     .into_iter()
                     .collect()

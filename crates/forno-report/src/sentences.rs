@@ -66,8 +66,8 @@ pub(crate) fn cancelled(theme: Theme, reason: &str) -> String {
     )
 }
 
-/// `instance i-0 to run: pending, 12.0s of at most 5m00s`
-pub(crate) fn waiting(waiting: &Waiting, waited_ms: u64) -> String {
+/// `instance i-0 to run: pending` and `, waiting 12.0s of at most 5m00s`
+pub(crate) fn waiting(waiting: &Waiting, waited_ms: u64) -> (String, String) {
     let mut line = clean(&waiting.what);
     if let Some(resource) = &waiting.resource
         && !line.contains(resource.as_str())
@@ -77,11 +77,11 @@ pub(crate) fn waiting(waiting: &Waiting, waited_ms: u64) -> String {
     if !waiting.state.is_empty() {
         line.push_str(&format!(": {}", clean(&waiting.state)));
     }
-    line.push_str(&format!(", waiting {}", millis(waited_ms)));
+    let mut long = format!(", waiting {}", millis(waited_ms));
     if waiting.deadline_ms > 0 {
-        line.push_str(&format!(" of at most {}", millis(waiting.deadline_ms)));
+        long.push_str(&format!(" of at most {}", millis(waiting.deadline_ms)));
     }
-    line
+    (line, long)
 }
 
 /// `42%`, `12.0 MiB of 40.0 MiB`, `3 of 7`.
