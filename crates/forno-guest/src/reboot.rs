@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use forno_link::{Command, Link, Watch, capture};
 
-use crate::{StepContext, StepError};
+use crate::{CloudInit, ReadyOptions, StepContext, StepError, ready};
 
 /// Detached, so that the answer arrives before the connection ends. Where no
 /// service manager listens, the program that goes straight to the kernel.
@@ -49,7 +49,7 @@ pub(crate) async fn run(
     loop {
         beat.tell("going down");
         match boot_id(link, ctx).await {
-            Ok(now) if now != before => return Ok(()),
+            Ok(now) if now != before => return booted(link, within, started, ctx).await,
             Err(error) if error.is_cancelled() => return Err(error),
             Ok(_) => {
                 tokio::select! {
@@ -68,6 +68,22 @@ pub(crate) async fn run(
             }
         }
     }
+}
+
+/// Answering is not done booting: cloud-init still writes its state, and what
+/// runs at boot may hold the package manager.
+async fn booted(
+    link: &dyn Link,
+    within: Duration,
+    started: Instant,
+    ctx: &StepContext,
+) -> Result<(), StepError> {
+    let options = ReadyOptions {
+        within: within.saturating_sub(started.elapsed()),
+        cloud_init: CloudInit::Tolerate,
+        package_lock: true,
+    };
+    ready::wait(link, &options, ctx).await.map(|_| ())
 }
 
 struct Beat<'a> {
