@@ -61,6 +61,11 @@ class CallbackModule(CallbackBase):
             what["message"] = self._text(data.get("msg") or data.get("reason") or data.get("censored"))
             for stream in ("stdout", "stderr"):
                 what[stream] = self._text(data.get(stream) or data.get("module_" + stream))
+            # Facts are gathered by modules of their own, each with its reason.
+            broken = data.get("failed_modules")
+            if isinstance(broken, dict) and not what["stderr"]:
+                texts = [m.get("module_stderr") or m.get("msg") for m in broken.values() if isinstance(m, dict)]
+                what["stderr"] = self._text("\n".join(text for text in texts if text))
         elif shown and not data.get("censored"):
             variable = getattr(task, "args", {}).get("var")
             value = data.get(variable) if isinstance(variable, str) else data.get("msg")

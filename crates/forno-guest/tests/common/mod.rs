@@ -1,7 +1,11 @@
 //! A guest that is this computer, reached over a real sshd, and the events of
 //! what is done to it. Only scratch folders are touched.
 
-#![allow(dead_code, reason = "not every test file uses all of it")]
+#![allow(
+    dead_code,
+    clippy::print_stderr,
+    reason = "not every test file uses all of it; a skipped test says why"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
