@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::join_all;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, oneshot};
 
 use crate::cgroup::Cgroups;
 use crate::guardian::Guardian;
@@ -40,7 +40,7 @@ pub struct Host {
     // None for stubs, which live in this process.
     guardian: Option<Arc<Guardian>>,
     cgroups: Cgroups,
-    vpc: OnceCell<Arc<Vpc>>,
+    vpc: Arc<OnceCell<Arc<Vpc>>>,
     machines: Mutex<Vec<Machine>>,
     _lock: File,
 }
@@ -79,7 +79,7 @@ impl Host {
             helper_exe,
             guardian,
             cgroups,
-            vpc: OnceCell::new(),
+            vpc: Arc::default(),
             machines: Mutex::default(),
             _lock: lock,
         })
@@ -91,18 +91,30 @@ impl Host {
     }
 
     /// Starts a machine. Returns when the guest runs (not when it has booted).
-    /// Launches may run in parallel.
+    /// Launches may run in parallel. A caller that stops waiting leaves no
+    /// machine behind: one that comes up for nobody is killed.
     pub async fn launch(&self, spec: MachineSpec) -> Result<Machine, Error> {
         let machine = match (self.kind, &self.guardian) {
             (Kind::Container, Some(guardian)) => {
-                let ground = container::Ground {
-                    guardian: Arc::clone(guardian),
-                    vpc: self.vpc(guardian).await?,
-                    cgroups: self.cgroups.clone(),
-                    run_dir: self.run_dir.clone(),
-                    helper_exe: self.helper_exe.clone(),
-                };
-                container::launch(ground, spec).await?
+                let vpc = Arc::clone(&self.vpc);
+                let guardian = Arc::clone(guardian);
+                let cgroups = self.cgroups.clone();
+                let run_dir = self.run_dir.clone();
+                let helper_exe = self.helper_exe.clone();
+                to_the_end(async move {
+                    let vpc = vpc
+                        .get_or_try_init(|| make_vpc(&guardian, &run_dir))
+                        .await?;
+                    let ground = container::Ground {
+                        vpc: Arc::clone(vpc),
+                        guardian,
+                        cgroups,
+                        run_dir,
+                        helper_exe,
+                    };
+                    container::launch(ground, spec).await
+                })
+                .await?
             }
             (Kind::Vm, Some(guardian)) => {
                 let ground = vm::Ground {
@@ -110,26 +122,14 @@ impl Host {
                     helper_exe: self.helper_exe.clone(),
                     memory: KvmMemory::of(&self.cache_dir),
                 };
-                vm::launch(ground, spec).await?
+                to_the_end(vm::launch(ground, spec)).await?
             }
-            _ => stub::launch(spec).await?,
+            _ => to_the_end(stub::launch(spec)).await?,
         };
         let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
         machines.retain(|other| !matches!(*other.status().borrow(), Status::Off(_)));
         machines.push(machine.clone());
         Ok(machine)
-    }
-
-    async fn vpc(&self, guardian: &Arc<Guardian>) -> Result<Arc<Vpc>, Error> {
-        self.vpc
-            .get_or_try_init(|| async {
-                container::prepare(guardian).await?;
-                Vpc::start(Arc::clone(guardian), &self.run_dir)
-                    .await
-                    .map(Arc::new)
-            })
-            .await
-            .cloned()
     }
 
     /// Kills all machines and ends the guardian. Returns when nothing is left.
@@ -162,6 +162,32 @@ impl Drop for Host {
             guardian.close_soon();
         }
     }
+}
+
+/// The containers' network, made when the first of them starts.
+async fn make_vpc(guardian: &Arc<Guardian>, run_dir: &Path) -> Result<Arc<Vpc>, Error> {
+    container::prepare(guardian).await?;
+    Vpc::start(Arc::clone(guardian), run_dir)
+        .await
+        .map(Arc::new)
+}
+
+/// Carries a launch to its end even when its caller does not wait for it.
+async fn to_the_end(
+    launch: impl Future<Output = Result<Machine, Error>> + Send + 'static,
+) -> Result<Machine, Error> {
+    let (sender, receiver) = oneshot::channel();
+    tokio::spawn(async move {
+        if let Err(Ok(machine)) = sender.send(launch.await) {
+            machine.kill().await;
+        }
+    });
+    receiver.await.unwrap_or_else(|_| {
+        Err(Error::new(
+            ErrorKind::Invalid,
+            "the runtime ended during a launch",
+        ))
+    })
 }
 
 fn choose(wanted: Option<Kind>, cache_dir: &Path) -> Result<Kind, Error> {

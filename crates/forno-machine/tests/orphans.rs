@@ -207,6 +207,37 @@ async fn a_lost_guardian_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_launch_that_nobody_waits_for_leaves_no_machine() {
+    if !can_run(Kind::Container) {
+        return;
+    }
+    let source = source_disk().await;
+    let site = Site::start(Kind::Container).await;
+    let disk = site.copy_of(&source.path, "disk.raw").await;
+    let mut launch = Box::pin(site.host.launch(site.spec(47, disk.clone())));
+    // Begun, and given up at its first pause.
+    assert!(futures::poll!(launch.as_mut()).is_pending());
+    drop(launch);
+    // The same disk and address can be had again.
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let machine = loop {
+        let spec = MachineSpec {
+            id: "i-again".to_owned(),
+            ..site.spec(48, disk.clone())
+        };
+        match site.host.launch(spec).await {
+            Ok(machine) => break machine,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        fs_err::remove_dir_all(site.dir.path().join("i-00000000000000030")).unwrap();
+        sleep(Duration::from_millis(100)).await;
+    };
+    machine.kill().await;
+    assert_eq!(traces_of(&disk), Vec::<String>::new());
+    site.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_folder_has_one_living_host() {
     let site = Site::start(Kind::Stub).await;
     let error = Host::start(HostConfig {
