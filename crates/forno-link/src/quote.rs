@@ -3,10 +3,8 @@
 //! Every command that this workspace sends to a machine is put together from
 //! words quoted here; none is formatted by hand.
 
-/// One word, quoted so that any POSIX shell reads back exactly these bytes.
-///
-/// # Panics
-/// Never; a NUL byte, which no argument can hold, is left out.
+/// One word, quoted so that any POSIX shell reads back exactly these bytes. A
+/// NUL byte, which no argument can hold, is left out.
 pub fn word(text: &str) -> String {
     let plain = !text.is_empty()
         && text

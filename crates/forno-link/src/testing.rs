@@ -199,9 +199,7 @@ impl Sshd {
     pub fn log(&self) -> String {
         fs_err::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
-}
 
-impl Sshd {
     fn give_back_folder(mut self) -> Result<TempDir, String> {
         let fresh = tempfile::tempdir().map_err(|e| e.to_string())?;
         let old = std::mem::replace(&mut self.dir, fresh);

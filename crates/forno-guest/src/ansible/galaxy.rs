@@ -4,7 +4,6 @@
 //! requirements; what is not is fetched anew each time.
 
 use std::ffi::OsString;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_yaml_ng::Value;
@@ -171,12 +170,6 @@ fn asked(content: &str) -> Result<Asked, String> {
         collections: !collections.is_empty(),
         pinned: roles.iter().chain(collections).all(exact),
     })
-}
-
-impl From<io::Error> for StepError {
-    fn from(error: io::Error) -> Self {
-        Self::local("cannot prepare the run", error)
-    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,8 @@ pub(crate) async fn run(
         .ok_or_else(|| invalid("ansible needs an agent socket, and this link has none"))?;
     process::require(&ctx.ansible_playbook, "ansible-core").await?;
     process::require(Path::new("ssh"), "openssh-client").await?;
-    let place = Workplace::new(ansible, &access)?;
+    let place = Workplace::new(ansible, &access)
+        .map_err(|error| StepError::local("cannot prepare the run of ansible-playbook", error))?;
     let result = play(ansible, &place, &agent, ctx).await;
     place.hang_up().await;
     result
