@@ -102,17 +102,17 @@ impl BakeFolder {
 
     /// The resolved recipe, secrets masked.
     pub fn recipe(&self) -> io::Result<Option<serde_json::Value>> {
-        self.json(folder::recipe(&self.path))
+        Self::json(folder::recipe(&self.path))
     }
 
     /// What it made; `None` when it did not get that far.
     pub fn manifest(&self) -> io::Result<Option<Manifest>> {
-        self.json(folder::manifest(&self.path))
+        Self::json(folder::manifest(&self.path))
     }
 
     /// How to reach its machine, while there is one.
     pub fn connection(&self) -> io::Result<Option<Connection>> {
-        self.json(folder::connection(&self.path))
+        Self::json(folder::connection(&self.path))
     }
 
     /// Where the whole output of a step stands.
@@ -120,7 +120,7 @@ impl BakeFolder {
         folder::step_log(&self.path, step)
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&self, path: PathBuf) -> io::Result<Option<T>> {
+    fn json<T: serde::de::DeserializeOwned>(path: PathBuf) -> io::Result<Option<T>> {
         match fs_err::read(path) {
             Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

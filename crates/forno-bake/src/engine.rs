@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use forno_aws::{Gateway, ImageId};
 use forno_recipe::{Recipe, bake_order};
@@ -12,6 +13,9 @@ use tokio::sync::{Semaphore, watch};
 use crate::journal::{Hub, Subscription};
 use crate::plan::{self, Base};
 use crate::{Change, Error, ErrorKind, Plan, RunReport, RunResult, Settings, bake};
+
+/// Between two looks at an endpoint on this machine.
+const NEARBY: Duration = Duration::from_millis(250);
 
 /// Plans and bakes, against one region of one account.
 #[derive(Clone, Debug)]
@@ -39,7 +43,15 @@ enum Made {
 
 impl Engine {
     /// `ladder` is climbed by whoever hears signals.
-    pub fn new(gateway: Gateway, settings: Settings, ladder: Ladder) -> Self {
+    ///
+    /// An endpoint on this machine changes state within milliseconds and
+    /// throttles nobody: there, waits look more often.
+    pub fn new(gateway: Gateway, mut settings: Settings, ladder: Ladder) -> Self {
+        if gateway.endpoint_url().is_some_and(plan::is_loopback) {
+            settings.poll = settings.poll.min(NEARBY);
+            settings.undo.interval = settings.undo.interval.min(NEARBY);
+            settings.undo.settle = settings.undo.settle.min(NEARBY * 8);
+        }
         Self {
             gateway,
             settings,
@@ -181,6 +193,11 @@ impl Engine {
                 image_id,
                 image_name,
             });
+        }
+        tokio::select! {
+            biased;
+            () = self.ladder.reached(Rung::Undo) => return Err(stopped()),
+            asked = prepared.preflight(&self.gateway) => drop(asked?),
         }
         bake::bake(
             self.gateway.clone(),

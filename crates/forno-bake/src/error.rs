@@ -6,7 +6,7 @@ use std::io;
 use forno_saga::{EffectError, Failure, Happened, RunError};
 
 use crate::ExitCode;
-use crate::journal::TooShort;
+use crate::journal::{Journal, TooShort};
 
 /// What went wrong, in which part of the bake.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +123,36 @@ impl Error {
             ErrorKind::Secret(_) => Some("use a longer secret".to_owned()),
             _ => None,
         })
+    }
+
+    /// The same without secrets, for whoever shows it past the journal.
+    pub(crate) fn masked(mut self, journal: &Journal) -> Self {
+        use ErrorKind as K;
+        let mask = |text: &mut String| *text = journal.mask(text);
+        match &mut self.kind {
+            K::Recipe(text)
+            | K::Preflight(text)
+            | K::NoBuilder(text)
+            | K::Connect(text)
+            | K::Seal(text)
+            | K::Capture(text)
+            | K::Cancelled(text)
+            | K::MachineGone { reason: text, .. }
+            | K::Step { error: text, .. }
+            | K::Check { error: text, .. } => mask(text),
+            K::Circular(_)
+            | K::Planning(_)
+            | K::Network { .. }
+            | K::OutOfTime { .. }
+            | K::Ledger(_)
+            | K::Io { .. }
+            | K::Secret(_)
+            | K::BaseFailed(_) => {}
+        }
+        if let Some(hint) = &mut self.hint {
+            mask(hint);
+        }
+        self
     }
 
     /// The message with its causes, on one line.

@@ -2,8 +2,8 @@
 //!
 //! [`Engine::plan`] says what would happen and changes nothing. [`Engine::bake`]
 //! does it: several recipes in the order in which they start from one another,
-//! each in the phases of [`phase`](crate::Plan), each effect written ahead in
-//! the ledger of its bake and undone by looking. What happens is told as events
+//! each phase by phase, each effect written ahead in the ledger of its bake and
+//! undone by looking. What happens is told as events
 //! ([`Engine::subscribe`]) and recorded in the bake's folder ([`Bakes`]).
 
 mod bake;

@@ -18,23 +18,26 @@ pub(super) async fn stop(ctx: &Context, id: &InstanceId) -> Result<(), Error> {
     let limit = ctx.prepared.recipe.builder.timeouts.stop.get();
     let failed = |text| ErrorKind::Capture(format!("the builder does not stop: {text}"));
     ctx.step(&step, async {
-        // Stopping what stops already is no error, so a lost answer is no news
-        // either: the state tells.
-        let asked = tokio::select! {
-            asked = ctx.gateway.stop_instance(id) => asked,
-            () = ctx.cancel.cancelled() => return Err(Error::cancelled("cancelled")),
-        };
-        match asked {
-            Err(error) if error.outcome() == Outcome::DidNotHappen => {
-                return Err(Error::new(failed(error.to_string())));
+        // Stopping what stops already is no error, so after a lost answer it is
+        // simply asked again.
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let asked = tokio::select! {
+                asked = ctx.gateway.stop_instance(id) => asked,
+                () = ctx.cancel.cancelled() => return Err(Error::cancelled("cancelled")),
+            };
+            match asked {
+                Ok(()) => break,
+                Err(error) if error.outcome() == Outcome::Unknown && tries < 3 => {}
+                Err(error) => return Err(Error::new(failed(error.to_string()))),
             }
-            _ => {}
         }
         ctx.gateway
             .await_stopped(id, ctx.wait(&step, "the builder to stop", limit))
             .await
             .map(|_| ())
-            .map_err(|error| of_wait(error, failed))
+            .map_err(|error| of_wait(&error, failed))
     })
     .await
 }
@@ -64,7 +67,7 @@ pub(super) async fn capture(ctx: &Context, id: &InstanceId) -> Result<(EffectId,
                 },
             )
             .await
-            .map_err(|error: WaitError| of_wait(error, ErrorKind::Capture))?;
+            .map_err(|error: WaitError| of_wait(&error, ErrorKind::Capture))?;
         Ok((effect, available))
     })
     .await
@@ -78,7 +81,7 @@ async fn create(ctx: &Context, effect: &EffectId, id: &InstanceId) -> Result<Ima
         tags: ctx.prepared.image_tags.clone(),
         volumes: Vec::new(),
     };
-    let intent = NamedIntent::new(effect.clone(), IMAGE, &new.name, IMAGE);
+    let intent = NamedIntent::intent(effect.clone(), IMAGE, &new.name, IMAGE);
     let gateway = ctx.gateway.clone();
     let apply = async move {
         let error = match gateway.create_image(&new).await {

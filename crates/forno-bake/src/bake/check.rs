@@ -38,7 +38,7 @@ pub(super) async fn inventory(ctx: &Context, builder: &Connected) -> Result<Vec<
             .packages(&ctx.guest(&step))
             .await
             .map_err(|error| {
-                of_step(error, |error| ErrorKind::Step {
+                of_step(&error, |error| ErrorKind::Step {
                     step: "list the packages".to_owned(),
                     error,
                 })

@@ -1,12 +1,15 @@
 //! Phase 4: reached, recognised by its pinned host key, and ready for work.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use forno_events::{Event, Severity, StepId};
 use forno_guest::{Guest, ReadyOptions};
 use forno_link::{AgentSocket, Auth, Link as _, SshLink, SshTarget, Watch};
 
-use super::context::Context;
+use futures::future::BoxFuture;
+
+use super::context::{Context, lock};
 use super::guest_steps::of_step;
 use super::key_pair::Key;
 use super::machine::{Running, gone, gone_after_all};
@@ -56,23 +59,25 @@ pub(super) async fn connect(
 }
 
 /// Work on a machine, ended when the machine goes away.
-pub(super) async fn raced<T>(
-    ctx: &Context,
-    step: &StepId,
-    machine: &Running,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let result = tokio::select! {
-        result = work => result,
-        error = gone(ctx, step, &machine.id) => return Err(error),
-    };
-    match result {
-        Err(error) if matches!(error.kind, ErrorKind::Connect(_)) => {
-            let after_all = gone_after_all(ctx, step, &machine.id, true).await;
-            Err(after_all.unwrap_or(error))
+pub(super) fn raced<'a, T: Send + 'a>(
+    ctx: &'a Context,
+    step: &'a StepId,
+    machine: &'a Running,
+    work: impl Future<Output = Result<T, Error>> + Send + 'a,
+) -> BoxFuture<'a, Result<T, Error>> {
+    Box::pin(async move {
+        let result = tokio::select! {
+            result = work => result,
+            error = gone(ctx, step, &machine.id) => return Err(error),
+        };
+        match result {
+            Err(error) if matches!(error.kind, ErrorKind::Connect(_)) => {
+                let after_all = gone_after_all(ctx, step, &machine.id, true).await;
+                Err(after_all.unwrap_or(error))
+            }
+            other => other,
         }
-        other => other,
-    }
+    })
 }
 
 async fn reach(
@@ -91,12 +96,21 @@ async fn reach(
     target.agent_socket = Some(agent.path().to_owned());
     let emitter = ctx.emitter.clone();
     let shown = step.clone();
+    let beat = ctx.settings.heartbeat;
+    let heard_last = Mutex::new((Duration::ZERO, String::new()));
     let watch = Watch::new(move |attempt| {
+        // There are two attempts a second; news and heartbeats are told.
+        let state = attempt.problem.to_string();
+        let mut last = lock(&heard_last);
+        if last.1 == state && attempt.waited.saturating_sub(last.0) < beat {
+            return;
+        }
+        *last = (attempt.waited, state.clone());
         emitter.emit(Event::Waiting {
             step: shown.clone(),
             what: "SSH to answer".to_owned(),
             resource: Some(attempt.peer.to_owned()),
-            state: attempt.problem.to_string(),
+            state,
             waited_ms: millis(attempt.waited),
             deadline_ms: millis(attempt.within),
         });
@@ -125,7 +139,7 @@ async fn wait_ready(ctx: &Context, step: &StepId, guest: &Guest) -> Result<(), E
     let report = guest
         .wait_ready(&options, &ctx.guest(step))
         .await
-        .map_err(|error| of_step(error, ErrorKind::Connect))?;
+        .map_err(|error| of_step(&error, ErrorKind::Connect))?;
     for warning in report.warnings {
         ctx.note(Severity::Warning, warning);
     }

@@ -8,6 +8,7 @@ use forno_aws::{Gateway, Heartbeat, Wait, WaitError};
 use forno_events::{Emitter, Event, Outcome, Resource, Severity, StepId, Stream};
 use forno_guest::StepContext;
 use forno_saga::{Intent, Ladder, RunError, Saga};
+use futures::future::BoxFuture;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,15 @@ pub(crate) struct Context {
 impl Context {
     /// One step of ours: told when it begins and how it ends. Steps of the
     /// recipe are told by the guest.
-    pub(crate) async fn step<T>(
+    pub(crate) fn step<'a, T: Send + 'a>(
+        &'a self,
+        step: &'a StepId,
+        work: impl Future<Output = Result<T, Error>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, Error>> {
+        Box::pin(self.told(step, work))
+    }
+
+    async fn told<T>(
         &self,
         step: &StepId,
         work: impl Future<Output = Result<T, Error>>,
@@ -66,31 +75,34 @@ impl Context {
     }
 
     /// Keeps the time of a phase.
-    pub(crate) async fn phase<T>(&self, name: &str, work: impl Future<Output = T>) -> T {
-        let started = Instant::now();
-        let result = work.await;
-        let time = PhaseTime {
-            phase: name.to_owned(),
-            elapsed_ms: millis(started.elapsed()),
-        };
-        lock(&self.phases).push(time);
-        result
+    pub(crate) fn phase<'a, T: Send + 'a>(
+        &'a self,
+        name: &'a str,
+        work: impl Future<Output = T> + Send + 'a,
+    ) -> BoxFuture<'a, T> {
+        Box::pin(async move {
+            let started = Instant::now();
+            let result = work.await;
+            let time = PhaseTime {
+                phase: name.to_owned(),
+                elapsed_ms: millis(started.elapsed()),
+            };
+            lock(&self.phases).push(time);
+            result
+        })
     }
 
     /// An effect, written ahead.
-    pub(crate) async fn effect<T>(
+    pub(crate) fn effect<T>(
         &self,
         intent: Intent,
         apply: impl Future<Output = Result<T, forno_aws::Error>> + Send + 'static,
-    ) -> Result<T, RunError<CallError>>
+    ) -> BoxFuture<'_, Result<T, RunError<CallError>>>
     where
         T: Serialize + Send + 'static,
     {
-        self.saga
-            .run(intent, &self.cancel, async move {
-                apply.await.map_err(CallError)
-            })
-            .await
+        let apply = async move { apply.await.map_err(CallError) };
+        Box::pin(self.saga.run(intent, &self.cancel, apply))
     }
 
     /// A wait that makes itself heard under `step`.
@@ -190,7 +202,7 @@ impl Context {
     /// The end of a machine's console, shown under the step that failed.
     pub(crate) async fn show_console(&self, step: &StepId, id: &forno_aws::InstanceId) {
         const LINES: usize = 30;
-        let asked = tokio::time::timeout(Duration::from_secs(10), self.gateway.console_output(id));
+        let asked = tokio::time::timeout(Duration::from_secs(5), self.gateway.console_output(id));
         let Ok(Ok(Some(text))) = asked.await else {
             return;
         };
@@ -205,7 +217,7 @@ impl Context {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -221,7 +233,7 @@ fn heard(step: &StepId, beat: Heartbeat) -> Event {
 }
 
 /// What an ended wait means for the bake.
-pub(crate) fn of_wait(error: WaitError, failed: impl FnOnce(String) -> ErrorKind) -> Error {
+pub(crate) fn of_wait(error: &WaitError, failed: impl FnOnce(String) -> ErrorKind) -> Error {
     if error.is_cancelled() {
         return Error::cancelled(error.to_string());
     }

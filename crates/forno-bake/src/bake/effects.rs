@@ -41,7 +41,7 @@ pub(crate) struct Made {
 }
 
 impl NamedIntent {
-    pub(crate) fn new(effect: EffectId, kind: &str, name: &str, step: &str) -> Intent {
+    pub(crate) fn intent(effect: EffectId, kind: &str, name: &str, step: &str) -> Intent {
         intent(
             effect,
             kind,

@@ -199,7 +199,7 @@ fn secret(text: &Text) -> SecretString {
 }
 
 /// What a guest's error means for the bake.
-pub(super) fn of_step(error: StepError, failed: impl FnOnce(String) -> ErrorKind) -> Error {
+pub(super) fn of_step(error: &StepError, failed: impl FnOnce(String) -> ErrorKind) -> Error {
     if error.is_cancelled() {
         return Error::cancelled(error.to_string());
     }

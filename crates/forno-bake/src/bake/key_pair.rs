@@ -28,7 +28,7 @@ pub(super) async fn import(ctx: &Context, role: &str) -> Result<Key, Error> {
     }
     let name = new.name.clone();
     let gateway = ctx.gateway.clone();
-    let intent = NamedIntent::new(EffectId::new(role), KEY_PAIR, &name, role);
+    let intent = NamedIntent::intent(EffectId::new(role), KEY_PAIR, &name, role);
     let apply = async move {
         let error = match gateway.import_key_pair(&new).await {
             Ok(key) => return Ok(Made { id: key.name }),

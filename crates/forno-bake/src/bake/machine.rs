@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use forno_aws::{
-    Gateway, Image, Instance, InstanceId, Kind, Launch, Outcome, SecurityGroupId, Wait,
+    Gateway, Image, Instance, InstanceId, Kind, Launch, Outcome, SecurityGroupId, StateReason, Wait,
 };
 use forno_events::{Severity, StepId};
 use forno_link::{HostKey, HostKeyPair};
@@ -105,7 +105,7 @@ pub(super) async fn launch(
                         host_key: host_key.public(),
                     });
                 }
-                Err(error) if error.reason().is_some_and(|r| r.is_on_their_side()) => {
+                Err(error) if error.reason().is_some_and(StateReason::is_on_their_side) => {
                     let told = format!("{} in {}: {error}", place.instance_type, place.zone);
                     ctx.note(Severity::Warning, format!("came to nothing: {told}"));
                     refused.push(told);
@@ -116,7 +116,7 @@ pub(super) async fn launch(
                     if !error.is_cancelled() {
                         ctx.show_console(step, &id).await;
                     }
-                    return Err(of_wait(error, ErrorKind::NoBuilder));
+                    return Err(of_wait(&error, ErrorKind::NoBuilder));
                 }
             }
         }
@@ -188,7 +188,9 @@ async fn start(
                     | "InvalidAMIID.NotFound"
             )
         ) || error.code() == Some("InvalidParameterValue")
-            && error.message().contains("iamInstanceProfile")
+            && ["iamInstanceProfile", "Instance Profile"]
+                .iter()
+                .any(|words| error.message().contains(words))
     };
     let mut again = 1;
     loop {
@@ -322,7 +324,7 @@ async fn has_gone(ctx: &Context, step: &StepId, instance: &Instance) -> Option<E
             |r| format!("{}: {r}", instance.state),
         ),
     });
-    Some(match reason.and_then(forno_aws::StateReason::hint) {
+    Some(match reason.and_then(StateReason::hint) {
         Some(hint) => error.with_hint(hint),
         None => error,
     })

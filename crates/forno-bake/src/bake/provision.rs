@@ -10,6 +10,7 @@ use super::connect::{Connected, raced};
 use super::context::Context;
 use super::guest_steps::{of_step, step};
 use super::machine::gone_after_all;
+use crate::journal::Journal;
 use crate::plan::ids;
 use crate::{Answer, Ask, Error, ErrorKind, OnFailure, Question};
 
@@ -39,20 +40,21 @@ pub(super) async fn run(
     machine: &Connected,
     id: &StepId,
     step: &Step,
-    failed: impl FnOnce(String) -> ErrorKind,
+    failed: impl FnOnce(String) -> ErrorKind + Send,
 ) -> Result<StepReport, Error> {
     let mut context = ctx.guest(id);
     context.decide = ctx.settings.ask.as_ref().map(|ask| {
         Arc::new(Person {
             ask: Arc::clone(ask),
             bake: ctx.prepared.bake.clone(),
+            journal: ctx.journal.clone(),
         }) as Arc<dyn Decide>
     });
     let mut lost = false;
     let work = async {
         machine.guest.run(step, &context).await.map_err(|error| {
             lost = error.is_lost();
-            of_step(error, failed)
+            of_step(&error, failed)
         })
     };
     match raced(ctx, id, &machine.machine, work).await {
@@ -92,6 +94,7 @@ async fn again(ctx: &Context, step: &str, error: &Error) -> bool {
 struct Person {
     ask: Arc<dyn Ask>,
     bake: BakeId,
+    journal: Journal,
 }
 
 #[async_trait]
@@ -100,7 +103,7 @@ impl Decide for Person {
         let question = Question {
             bake: self.bake.clone(),
             step: step.to_owned(),
-            error: error.to_string(),
+            error: self.journal.mask(&error.to_string()),
             answers: vec![Answer::Retry, Answer::Continue, Answer::TearDown],
         };
         match self.ask.ask(question).await {

@@ -1,10 +1,10 @@
 //! A bake from its first record to its last.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use forno_aws::{Gateway, Image, Kind, SecurityGroupId, Tags};
-use forno_events::{Event, Outcome, Severity};
+use forno_events::{Emitter, Event, Outcome, Severity};
 use forno_guest::Package;
 use forno_saga::{Closing, Deadline, EffectId, Ladder, Ledger, Rung, Saga, Unreleased};
 use jiff::Timestamp;
@@ -31,19 +31,25 @@ pub(crate) async fn bake(
     hub: Hub,
     prepared: Prepared,
 ) -> Result<BakeReport, Error> {
-    let ctx = Arc::new(begin(gateway, settings, ladder, hub, prepared)?);
-    let _announcer = announce_cancellation(&ctx);
+    let ctx = begin(gateway, settings, ladder, hub, prepared)?;
+    let _announcer = announce_cancellation(ctx.emitter.clone(), ctx.ladder.clone());
     let started = Instant::now();
     let total = Deadline::after(ctx.prepared.recipe.builder.timeouts.total.get());
     tell_start(&ctx);
 
-    let worked = work(&ctx, &total).await;
+    // The point of no return: first in the ledger, so that this bake never
+    // undoes its own image again.
+    let worked = match work(&ctx, &total).await {
+        Ok(proven) => match ctx.saga.keep(vec![proven.effect.clone()]).await {
+            Ok(()) => Ok(proven),
+            Err(error) => Err(Error::new(error)),
+        },
+        Err(error) => Err(error),
+    };
     let (finished, mut error) = match worked {
         Ok(proven) => {
-            let image = proven.image.clone();
-            // From here on the image stays: not to be interrupted.
-            let marked = ctx.phase("finish", finish(&ctx, &proven)).await;
-            (Some((image, proven)), marked.err())
+            let marked = ctx.phase("finish", finish(&ctx, &proven.image)).await;
+            (Some(proven), marked.err())
         }
         Err(error) => (None, Some(error)),
     };
@@ -57,15 +63,15 @@ pub(crate) async fn bake(
     ctx.close_steps(Outcome::Cancelled);
     let unreleased = ctx.phase("teardown", teardown::all(&ctx)).await;
 
-    if let Some((image, proven)) = &finished
-        && let Err(failed) = write_manifest(&ctx, image, &proven.packages)
+    if let Some(proven) = &finished
+        && let Err(failed) = write_manifest(&ctx, &proven.image, &proven.packages)
     {
         error.get_or_insert(failed);
     }
     Ok(end(
         &ctx,
         started,
-        finished.map(|(image, _)| image),
+        finished.map(|proven| proven.image),
         error,
         unreleased,
         kept,
@@ -136,17 +142,16 @@ fn tell_start(ctx: &Context) {
 }
 
 /// Says so when somebody wants the bake to stop, whatever it is doing.
-fn announce_cancellation(ctx: &Arc<Context>) -> AbortOnDropHandle<()> {
-    let ctx = Arc::clone(ctx);
+fn announce_cancellation(emitter: Emitter, ladder: Ladder) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         for (rung, then) in [
             (Rung::Undo, "stopping and removing what was made"),
             (Rung::Hurry, "asking for the removals, waiting for none"),
             (Rung::GiveUp, "leaving everything as it is"),
         ] {
-            ctx.ladder.reached(rung).await;
-            let reason = ctx.ladder.reason().unwrap_or_else(|| "asked to".to_owned());
-            ctx.emitter.emit(Event::CancelRequested {
+            ladder.reached(rung).await;
+            let reason = ladder.reason().unwrap_or_else(|| "asked to".to_owned());
+            emitter.emit(Event::CancelRequested {
                 reason: format!("{reason}: {then}"),
             });
         }
@@ -164,12 +169,21 @@ struct Proven {
 async fn work(ctx: &Context, total: &Deadline) -> Result<Proven, Error> {
     let phases = phases(ctx);
     tokio::pin!(phases);
+    let interrupted = || {
+        Error::cancelled(
+            ctx.ladder
+                .reason()
+                .unwrap_or_else(|| "asked to stop".to_owned()),
+        )
+    };
     let stopped = tokio::select! {
         biased;
-        result = &mut phases => return result,
-        () = ctx.ladder.reached(Rung::Undo) => {
-            Error::cancelled(ctx.ladder.reason().unwrap_or_else(|| "asked to stop".to_owned()))
-        }
+        // What fails because everything stops has not failed.
+        result = &mut phases => return match result {
+            Err(_) if ctx.ladder.rung() > Rung::Running => Err(interrupted()),
+            result => result,
+        },
+        () = ctx.ladder.reached(Rung::Undo) => interrupted(),
         () = total.reached() => Error::new(ErrorKind::OutOfTime {
             what: "the bake".to_owned(),
             limit: total.limit(),
@@ -239,25 +253,23 @@ async fn groups(ctx: &Context) -> Result<Vec<SecurityGroupId>, Error> {
     Ok(vec![id])
 }
 
-/// The point of no return. First the ledger, so that this bake never undoes
-/// its own image again; then the mark by which everybody else knows it.
-async fn finish(ctx: &Context, proven: &Proven) -> Result<(), Error> {
+/// The mark by which everybody else knows a finished image.
+async fn finish(ctx: &Context, image: &Image) -> Result<(), Error> {
     let step = ids::finish();
     ctx.step(&step, async {
-        ctx.saga.keep(vec![proven.effect.clone()]).await?;
         let mark = Tags::new().with(names::FINISHED, Timestamp::now().to_string());
         let limit = Duration::from_mins(2);
         let failed = |text| {
             ErrorKind::Capture(format!(
                 "{} is made and proven, but cannot be marked as finished: {text}",
-                proven.image.id
+                image.id
             ))
         };
         // Not cancelled by anything but impatience: half of this is worse than
         // either end.
         let wait = ctx
             .wait(&step, "the image to be marked", limit)
-            .of(&proven.image.id)
+            .of(&image.id)
             .cancelled_by(tokio_util::sync::CancellationToken::new());
         let marking = wait.while_refused(
             |error| {
@@ -265,10 +277,10 @@ async fn finish(ctx: &Context, proven: &Proven) -> Result<(), Error> {
                     || error.kind().is_transient()
                     || error.outcome() == forno_aws::Outcome::Unknown
             },
-            || ctx.gateway.create_tags(proven.image.id.as_str(), &mark),
+            || ctx.gateway.create_tags(image.id.as_str(), &mark),
         );
         tokio::select! {
-            marked = marking => marked.map_err(|error| of_wait(error, failed)),
+            marked = marking => marked.map_err(|error| of_wait(&error, failed)),
             () = ctx.ladder.reached(Rung::GiveUp) => Err(Error::new(failed("given up".to_owned()))),
         }
     })
@@ -329,7 +341,7 @@ async fn end(
         folder: ctx.folder.clone(),
         image_id: image.as_ref().map(|image| image.id.to_string()),
         image_name: image.is_some().then(|| ctx.prepared.ami_name.clone()),
-        error,
+        error: error.map(|error| error.masked(&ctx.journal)),
         unreleased,
         kept,
         elapsed: started.elapsed(),

@@ -28,7 +28,7 @@ pub(super) async fn seal(ctx: &Context, builder: &Connected, key: &Key) -> Resul
             .guest
             .seal(&options, &ctx.guest(&step))
             .await
-            .map_err(|error| of_step(error, ErrorKind::Seal))
+            .map_err(|error| of_step(&error, ErrorKind::Seal))
     };
     let report = ctx
         .step(&step, raced(ctx, &step, &builder.machine, work))

@@ -20,7 +20,7 @@ pub(super) async fn create(ctx: &Context, step: &StepId) -> Result<SecurityGroup
     let new = ctx.prepared.new_group();
     let name = new.name.clone();
     let gateway = ctx.gateway.clone();
-    let intent = NamedIntent::new(
+    let intent = NamedIntent::intent(
         EffectId::new(SECURITY_GROUP),
         SECURITY_GROUP,
         &name,
@@ -84,7 +84,7 @@ pub(super) async fn create(ctx: &Context, step: &StepId) -> Result<SecurityGroup
                     unknown += 1;
                 }
                 Err(error) => {
-                    return Err(of_wait(error, |text| {
+                    return Err(of_wait(&error, |text| {
                         ErrorKind::NoBuilder(format!("cannot open the security group: {text}"))
                     }));
                 }

@@ -196,11 +196,13 @@ impl CloudUndo {
         // matter here when this one's result is not known.
         let ids: BTreeMap<InstanceId, InstanceState> = found()
             .chain(by_tags.iter().filter(|instance| {
-                known.is_none()
-                    && instance
+                match &known {
+                    Some(known) => instance.id == *known,
+                    None => instance
                         .client_token
                         .as_deref()
-                        .is_none_or(|token| token == intent.client_token)
+                        .is_none_or(|token| token == intent.client_token),
+                }
             }))
             .map(|instance| (instance.id.clone(), instance.state.clone()))
             .collect();

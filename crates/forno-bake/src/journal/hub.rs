@@ -30,11 +30,11 @@ pub struct Subscription {
 }
 
 impl Hub {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    pub fn subscribe(&self) -> Subscription {
+    pub(crate) fn subscribe(&self) -> Subscription {
         let (sender, queue) = mpsc::unbounded_channel();
         let backlog = Arc::new(AtomicUsize::new(0));
         self.listeners().push(Listener {

@@ -12,16 +12,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 /// What stands in a secret's place.
-pub const MASK: &str = "***";
+pub(crate) const MASK: &str = "***";
 
 /// Fewer characters than this are found in innocent text all the time, and
 /// masking them would tell where they stand.
-pub const SHORTEST: usize = 4;
+pub(crate) const SHORTEST: usize = 4;
 
 /// Lines of a longer secret are masked by themselves from this length on.
 const SHORTEST_LINE: usize = 8;
 
-/// How much of a secret at the end of a line is reason to hold it back.
+/// How much of a secret at the end of a line is reason to hold it back; of a
+/// short one, half.
 const SUSPICIOUS: usize = 4;
 
 /// A secret that cannot be masked.
@@ -149,7 +150,7 @@ struct Held {
 
 impl StreamMask {
     /// Takes the next line; gives the lines that are decided by now.
-    pub fn push(&mut self, masker: &Masker, line: &str) -> Vec<String> {
+    pub(crate) fn push(&mut self, masker: &Masker, line: &str) -> Vec<String> {
         if masker.forms.is_empty() {
             return vec![line.to_owned()];
         }
@@ -170,12 +171,14 @@ impl StreamMask {
                 }
             }
         }
-        // Even a few bytes count when they are half of a short secret.
         let suspicious = masker
             .forms
             .iter()
             .zip(&self.states)
-            .filter(|(form, state)| **state < form.text.len() && **state * 2 >= SUSPICIOUS)
+            .filter(|(form, state)| {
+                let whole = form.text.len();
+                **state < whole && **state >= SUSPICIOUS.min(whole.div_ceil(2))
+            })
             .map(|(_, state)| *state)
             .max()
             .unwrap_or(0);
@@ -183,7 +186,7 @@ impl StreamMask {
     }
 
     /// Nothing more comes: gives the rest.
-    pub fn finish(&mut self) -> Vec<String> {
+    pub(crate) fn finish(&mut self) -> Vec<String> {
         self.states.clear();
         self.held.drain(..).map(Held::masked).collect()
     }
@@ -303,11 +306,7 @@ fn add_encoded(secret: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
             if shift == 0 {
                 add(inner, forms);
             }
-            let cut = if shifted.len().is_multiple_of(3) {
-                0
-            } else {
-                1
-            };
+            let cut = usize::from(!shifted.len().is_multiple_of(3));
             // Too little of it would be found everywhere.
             let inner = inner.get(..inner.len().saturating_sub(cut)).unwrap_or("");
             if inner.len() >= SHORTEST {
@@ -370,4 +369,144 @@ fn backslashed(text: &str, special: impl Fn(char) -> bool) -> String {
         escaped.push(character);
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn masker(secret: &str) -> Masker {
+        Masker::new([("token", secret)]).unwrap()
+    }
+
+    /// What a listener gets, line by line.
+    fn through(masker: &Masker, lines: &[&str]) -> Vec<String> {
+        let mut stream = StreamMask::default();
+        let mut shown = Vec::new();
+        for line in lines {
+            shown.extend(stream.push(masker, line));
+        }
+        shown.extend(stream.finish());
+        shown
+    }
+
+    #[test]
+    fn a_secret_is_masked_and_nothing_else() {
+        let masker = masker("s3cr3t-t0ken");
+        assert_eq!(masker.mask("token=s3cr3t-t0ken!"), "token=***!");
+        assert_eq!(masker.mask("s3cr3t-t0kens3cr3t-t0ken"), "***");
+        assert_eq!(masker.mask("s3cr3t"), "s3cr3t");
+        assert_eq!(masker.mask("plain\ntext"), "plain\ntext");
+    }
+
+    #[test]
+    fn each_form_that_is_usual_is_masked() {
+        let secret = "p'a \"ss$\\wörd/+?";
+        let masker = masker(secret);
+        for form in [
+            STANDARD_NO_PAD.encode(secret),
+            URL_SAFE_NO_PAD.encode(secret),
+            percent_encoded(secret, true, "%20"),
+            percent_encoded(secret, false, "+"),
+            json_escaped(secret),
+            json_escaped(&json_escaped(secret)),
+            ascii_only(&json_escaped(secret)),
+            secret.replace('\'', r"'\''"),
+            secret.replace('\'', "''"),
+            backslashed(secret, |c| r#"\"$`"#.contains(c)),
+        ] {
+            assert_eq!(masker.mask(&format!("<{form}>")), "<***>", "{form}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_many_lines_is_masked_line_by_line_and_none_is_held_for_long() {
+        let key = "-----BEGIN KEY-----\nabcdefghijkl\nmnopqrstuvwx\n-----END KEY-----\n";
+        let masker = masker(key);
+        let lines: Vec<&str> = key.lines().collect();
+        assert_eq!(through(&masker, &lines), ["***"; 4]);
+        // A line of it alone, too.
+        assert_eq!(masker.mask("see mnopqrstuvwx"), "see ***");
+    }
+
+    #[test]
+    fn a_line_that_only_looks_like_the_beginning_comes_out_unharmed() {
+        let masker = masker("s3cr3t-t0ken");
+        let mut stream = StreamMask::default();
+        assert!(stream.push(&masker, "that was s3cr3t").is_empty());
+        assert_eq!(
+            stream.push(&masker, "but no more"),
+            ["that was s3cr3t", "but no more"]
+        );
+        assert!(stream.push(&masker, "s3cr3t-").is_empty());
+        assert_eq!(stream.push(&masker, "t0ken here"), ["***", "*** here"]);
+    }
+
+    #[test]
+    fn one_too_short_to_be_masked_is_refused_and_an_empty_one_is_none() {
+        assert_eq!(
+            Masker::new([("pin", "123")]).unwrap_err().to_string(),
+            "the secret `pin` has 3 characters; fewer than 4 cannot be masked in output"
+        );
+        assert!(Masker::new([("none", " \n")]).unwrap().is_empty());
+    }
+
+    fn encode(secret: &str, how: usize, before: &str, after: &str) -> (String, String) {
+        let around = format!("{before}{secret}{after}");
+        match how {
+            0 => (around, secret.to_owned()),
+            1 => {
+                // The characters of the base64 that the secret alone decides.
+                let text = STANDARD_NO_PAD.encode(&around);
+                let first = (before.len() * 8).div_ceil(6);
+                let last = (before.len() + secret.len()) * 8 / 6;
+                let inner = text.get(first..last).unwrap().to_owned();
+                (text, inner)
+            }
+            2 => (
+                percent_encoded(&around, true, "%20"),
+                percent_encoded(secret, true, "%20"),
+            ),
+            3 => (json_escaped(&around), json_escaped(secret)),
+            _ => (around.replace('\'', r"'\''"), secret.replace('\'', r"'\''")),
+        }
+    }
+
+    proptest! {
+        /// However it is encoded, whatever stands around it and wherever the
+        /// lines are broken: what comes out does not hold it.
+        #[test]
+        fn no_secret_comes_through(
+            secret in "[ -~äöü€]{8,40}",
+            how in 0..5_usize,
+            before in "[a-z ]{0,7}",
+            after in "[a-z ]{0,7}",
+            breaks in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        ) {
+            prop_assume!(secret.trim().chars().count() >= 8);
+            let secret = secret.trim();
+            let (text, hidden) = encode(secret, how, &before, &after);
+            let mut places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+            places.push(text.len());
+            let mut cuts: Vec<usize> = breaks.iter().map(|cut| *cut.get(&places)).collect();
+            cuts.push(0);
+            cuts.push(text.len());
+            cuts.sort_unstable();
+            let lines: Vec<&str> = cuts.windows(2).map(|ends| &text[ends[0]..ends[1]]).collect();
+            let shown = through(&masker(secret), &lines);
+            prop_assert_eq!(shown.len(), lines.len());
+            let shown = shown.concat();
+            prop_assert!(!shown.contains(&hidden), "{:?} in {:?}", hidden, shown);
+            prop_assert!(shown.contains(MASK), "{:?}", shown);
+        }
+
+        /// Text without the secret is not touched, and no line is lost.
+        #[test]
+        fn innocent_text_comes_through(lines in prop::collection::vec("[a-y ]{0,30}", 0..10)) {
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            prop_assert_eq!(through(&masker("zzzz-9999"), &lines), lines);
+        }
+    }
 }

@@ -49,7 +49,7 @@ impl std::fmt::Debug for Journal {
 
 impl Journal {
     /// Begins the recording of a bake in its folder `dir`.
-    pub fn create(dir: &Path, bake: BakeId, masker: Masker, hub: Hub) -> io::Result<Self> {
+    pub(crate) fn create(dir: &Path, bake: BakeId, masker: Masker, hub: Hub) -> io::Result<Self> {
         fs_err::create_dir_all(folder::steps(dir))?;
         let events = fs_err::OpenOptions::new()
             .create(true)
@@ -72,7 +72,7 @@ impl Journal {
         })))
     }
 
-    pub fn emitter(&self) -> Emitter {
+    pub(crate) fn emitter(&self) -> Emitter {
         Emitter::new(self.clone())
     }
 
@@ -89,7 +89,7 @@ impl Journal {
     }
 
     /// A text without secrets, for what does not pass through events.
-    pub fn mask(&self, text: &str) -> String {
+    pub(crate) fn mask(&self, text: &str) -> String {
         self.0.masker.mask(text)
     }
 }
@@ -271,15 +271,20 @@ fn mask_texts(value: &mut Value, masker: &Masker) -> bool {
             *text = safe;
             changed
         }
-        Value::Array(items) => items
-            .iter_mut()
-            .fold(false, |changed, item| mask_texts(item, masker) || changed),
-        Value::Object(map) => map
-            .iter_mut()
-            .filter(|(key, _)| *key != "event")
-            .fold(false, |changed, (_, item)| {
-                mask_texts(item, masker) || changed
-            }),
+        Value::Array(items) => {
+            let mut changed = false;
+            for item in items {
+                changed |= mask_texts(item, masker);
+            }
+            changed
+        }
+        Value::Object(map) => {
+            let mut changed = false;
+            for (_, item) in map.iter_mut().filter(|(key, _)| *key != "event") {
+                changed |= mask_texts(item, masker);
+            }
+            changed
+        }
         _ => false,
     }
 }

@@ -45,6 +45,11 @@ pub(super) async fn sources(gateway: &Gateway, ingress: &Ingress) -> Result<Vec<
     Ok(vec![Cidr::host(address)])
 }
 
+/// Whether this endpoint is on this machine.
+pub(crate) fn is_loopback(url: &str) -> bool {
+    loopback_of(url).is_some()
+}
+
 /// The address of this machine as an endpoint on it sees it.
 fn loopback_of(url: &str) -> Option<IpAddr> {
     let authority = url.split("://").nth(1)?.split('/').next()?;

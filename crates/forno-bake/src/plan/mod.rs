@@ -10,6 +10,7 @@ mod source;
 mod steps;
 mod view;
 
+pub(crate) use ingress::is_loopback;
 pub(crate) use network::Place;
 pub(crate) use prepare::{Base, Machine, Prepared, plan, prepare};
 pub(crate) use source::newest_finished;

@@ -391,7 +391,8 @@ impl Prepared {
         }
     }
 
-    async fn preflight(&self, gateway: &Gateway) -> Result<Vec<Preflight>, Error> {
+    /// Asks EC2 whether it would allow the calls of the bake.
+    pub(crate) async fn preflight(&self, gateway: &Gateway) -> Result<Vec<Preflight>, Error> {
         let Some(place) = self.places.first() else {
             return Ok(Vec::new());
         };

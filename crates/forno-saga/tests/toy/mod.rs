@@ -163,7 +163,7 @@ impl Undo for World {
 /// A policy that takes no noticeable time, but keeps its order of magnitude.
 pub fn policy() -> UndoPolicy {
     UndoPolicy {
-        limit: Duration::from_secs(60),
+        limit: Duration::from_mins(1),
         interval: Duration::from_millis(1),
         attempt_limit: Duration::from_secs(10),
         settle: Duration::from_millis(20),

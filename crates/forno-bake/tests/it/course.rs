@@ -1,0 +1,131 @@
+//! The usual course: every phase, in order, and one image at the end.
+
+use forno_bake::ExitCode;
+use forno_saga::Closing;
+
+use crate::rig::{Rig, story};
+
+const RECIPE: &str = r#"
+[[step]]
+name = "say"
+shell = { run = "echo hello" }
+[[check]]
+command = "true"
+[[test]]
+run = "echo proven"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bake_makes_an_image_and_nothing_else() {
+    let rig = Rig::start().await;
+    let (report, events) = rig.bake(rig.recipe("one", RECIPE)).await;
+    assert_eq!(report.exit_code(), ExitCode::Done, "{:?}", report.error);
+    assert_eq!(rig.left().await, ["finished image", "finished snapshot"]);
+
+    // The removals of the end happen side by side.
+    let told = story(&events);
+    let (course, end) = told.split_once("teardown starts").unwrap();
+    insta::assert_snapshot!("course", course);
+    let mut end: Vec<&str> = end.lines().collect();
+    end.sort_unstable();
+    insta::assert_snapshot!("end", end.join("\n"));
+
+    let folder = rig.folder_of(&report);
+    assert_eq!(folder.events().unwrap(), events);
+    let indices: Vec<u64> = events.iter().map(|event| event.index).collect();
+    assert_eq!(indices, (0..events.len() as u64).collect::<Vec<_>>());
+    let log = fs_err::read_to_string(folder.step_log(&forno_events::StepId::new("step-01")));
+    assert_eq!(log.unwrap(), "hello\n");
+    let ledger = folder.ledger().unwrap();
+    assert_eq!(ledger.fold.closing(), Some(Closing::Finished));
+    assert_eq!(ledger.fold.unreleased().count(), 0);
+    assert!(!folder.is_alive().unwrap());
+    assert!(folder.connection().unwrap().is_none());
+    assert_eq!(folder.recipe().unwrap().unwrap()["steps"][0]["name"], "say");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manifest_says_what_was_made_of_what() {
+    let rig = Rig::start().await;
+    let (report, _) = rig.bake(rig.recipe("one", RECIPE)).await;
+    let manifest = rig.folder_of(&report).manifest().unwrap().unwrap();
+    let image = rig
+        .gateway
+        .images_named(report.image_name.as_deref().unwrap())
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(manifest.image_id, image.id.as_str());
+    assert_eq!(report.image_id.as_deref(), Some(image.id.as_str()));
+    assert_eq!(
+        image.tags.get("forno:digest"),
+        Some(manifest.digest.whole.as_str())
+    );
+    assert_eq!(
+        image.tags.get("forno:source-image"),
+        Some(manifest.source_id.as_str())
+    );
+    assert_eq!(image.tags.get("Name"), report.image_name.as_deref());
+    assert!(image.tags.get("forno:finished").is_some());
+    let snapshots: Vec<String> = image.snapshots().map(ToString::to_string).collect();
+    assert_eq!(manifest.snapshots, snapshots);
+    let phases: Vec<&str> = manifest.phases.iter().map(|p| p.phase.as_str()).collect();
+    assert_eq!(
+        phases,
+        [
+            "key",
+            "network",
+            "builder",
+            "connect",
+            "provision",
+            "check",
+            "seal",
+            "capture",
+            "prove",
+            "finish",
+            "teardown"
+        ]
+    );
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_is_recorded_holds_a_secret() {
+    let rig = Rig::start().await;
+    let recipe = rig.recipe_with(
+        "one",
+        r#"
+[vars]
+token = { from = "env:TOKEN", secret = true }
+[[step]]
+name = "leak"
+shell = { run = "echo \"$TOKEN\"; printf %s \"$TOKEN\" | base64; printf 'tok-'; sleep 0.2; printf '%s\n' \"$TOKEN\" >&2; exit 9", env = { TOKEN = "{{ vars.token }}" } }
+"#,
+        &[("token", "s3cr3t/t0k3n+of+fr1day")],
+    );
+    let (report, events) = rig.bake(recipe).await;
+    assert_eq!(report.exit_code(), ExitCode::StepFailed);
+    assert_eq!(rig.left().await, [""; 0]);
+    let told = format!("{events:?}");
+    let mut searched = vec![("the events".to_owned(), told)];
+    let mut folders = vec![report.folder.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = String::from_utf8_lossy(&fs_err::read(&path).unwrap()).into_owned();
+                searched.push((path.display().to_string(), text));
+            }
+        }
+    }
+    assert!(searched.len() > 4, "{searched:?}");
+    for (place, text) in searched {
+        for form in ["s3cr3t/t0k3n", "czNjcjN0L3Qwazn", "s3cr3t%2Ft0k3n"] {
+            assert!(!text.contains(form), "{form} in {place}");
+        }
+    }
+    rig.end().await;
+}

@@ -1,0 +1,106 @@
+//! A failed bake whose machine is kept for a look at it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use forno_bake::{Answer, Ask, ExitCode, OnFailure, Question, RunOptions};
+use forno_events::Event;
+use forno_link::{Auth, Command, Link as _, SshTarget, Watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::rig::{Rig, in_time, only, until};
+
+const FAILS: &str = r#"
+[[step]]
+name = "fail"
+shell = { run = "exit 7" }
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_machine_can_be_looked_into_until_the_bake_is_told_to_end() {
+    let mut rig = Rig::start().await;
+    rig.settings.on_failure = OnFailure::Keep;
+    let engine = rig.engine();
+    let mut events = engine.subscribe();
+    let recipe = rig.recipe("one", FAILS);
+    let baking =
+        tokio::spawn(async move { engine.bake(vec![recipe], RunOptions::default()).await });
+    let kept = until(
+        &mut events,
+        |event| matches!(event, Event::Waiting { state, .. } if state == "kept"),
+    )
+    .await;
+
+    // As `forno shell` does it, with nothing but what lies in the folder.
+    let bakes = forno_bake::Bakes::under(&rig.settings.home);
+    let folder = bakes.find("last").unwrap().unwrap();
+    assert_eq!(*folder.id(), kept.bake);
+    assert!(folder.is_alive().unwrap());
+    let connection = folder.connection().unwrap().unwrap();
+    let target = SshTarget::new(
+        format!("{}:{}", connection.address, connection.port)
+            .parse()
+            .unwrap(),
+        connection.user,
+        connection.host_key.parse().unwrap(),
+        Auth::Agent(connection.agent_socket.unwrap()),
+    );
+    let never = CancellationToken::new();
+    let link = forno_link::connect(target, Duration::from_secs(30), &Watch::none(), &never)
+        .await
+        .unwrap();
+    let said = forno_link::capture(&link, Command::shell("echo inside"), &never)
+        .await
+        .unwrap();
+    assert_eq!(said.stdout, "inside\n");
+    link.close().await;
+
+    rig.ladder.climb("enough seen");
+    let report = only(in_time(baking).await.unwrap().unwrap());
+    assert_eq!(report.exit_code(), ExitCode::StepFailed);
+    assert!(report.kept);
+    assert_eq!(rig.left().await, [""; 0]);
+    assert!(folder.connection().unwrap().is_none());
+    rig.end().await;
+}
+
+/// Answers `Retry` once, and then to tear down.
+struct Once(AtomicUsize);
+
+#[async_trait]
+impl Ask for Once {
+    async fn ask(&self, question: Question) -> Answer {
+        assert_eq!(question.step, "fail");
+        assert!(
+            question.error.contains("exit status 7"),
+            "{}",
+            question.error
+        );
+        match self.0.fetch_add(1, Ordering::Relaxed) {
+            0 => Answer::Retry,
+            _ => Answer::TearDown,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_can_have_a_failed_step_tried_again() {
+    let mut rig = Rig::start().await;
+    let asked = Arc::new(Once(AtomicUsize::new(0)));
+    rig.settings.on_failure = OnFailure::Ask;
+    rig.settings.ask = Some(Arc::clone(&asked) as Arc<dyn Ask>);
+    let (report, events) = rig.bake(rig.recipe("one", FAILS)).await;
+    assert_eq!(report.exit_code(), ExitCode::StepFailed);
+    assert_eq!(asked.0.load(Ordering::Relaxed), 2);
+    let tries = events
+        .iter()
+        .filter(|envelope| {
+            matches!(&envelope.body, Event::StepStarted { step, .. } if step.as_str() == "step-01")
+        })
+        .count();
+    assert_eq!(tries, 2);
+    assert_eq!(rig.left().await, [""; 0]);
+    rig.end().await;
+}

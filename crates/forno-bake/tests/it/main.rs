@@ -1,0 +1,10 @@
+//! Whole bakes by the engine, on the pocket EC2's stub machines: what is told
+//! on the way, what is left afterwards, and how they end.
+
+mod cancel;
+mod course;
+mod keep;
+mod machine;
+mod nightly;
+mod rig;
+mod undo;
