@@ -1,20 +1,13 @@
 #!/bin/bash
 # Checks everything under provision/ without a machine: scripts, playbooks by the
 # ansible-core of this machine and by a newer one, style, and the programs that
-# run at boot. Tools go into a virtual environment, kept between runs in
-# $FORNO_PROVISION_VENV or beside other caches.
+# run at boot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { printf 'provision: %s\n' "$*"; }
 
-venv=${FORNO_PROVISION_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/forno/provision-check}
-if ! cmp --silent tests/requirements.txt "$venv/requirements.txt"; then
-    say "installing checkers into $venv"
-    python3 -m venv --clear "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt
-    cp tests/requirements.txt "$venv/requirements.txt"
-fi
+venv=$(tests/venv.sh)
 export ANSIBLE_HOME=${ANSIBLE_HOME:-$venv/ansible-home}
 
 say "shellcheck"

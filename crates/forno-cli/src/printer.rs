@@ -31,6 +31,10 @@ impl OutputError {
     }
 }
 
+#[expect(
+    clippy::unused_self,
+    reason = "whoever prints holds a printer, also where it decides nothing"
+)]
 impl Printer {
     pub(crate) fn new(when: Colour, environment: &Environment, verbose: bool) -> Self {
         match when {

@@ -70,6 +70,12 @@ pub(crate) fn watch(ladder: Ladder, printer: Printer) -> io::Result<JoinHandle<(
     }))
 }
 
+/// Says why it ends, where no bake was begun that could.
+pub(crate) fn tell_early_end(ladder: &Ladder, printer: Printer) {
+    let reason = ladder.reason().unwrap_or_default();
+    printer.say(&format!("{reason}: nothing was made"));
+}
+
 /// Returns at the first signal that asks to end.
 pub(crate) async fn ending() -> io::Result<&'static str> {
     Ok(Endings::new()?.next().await)

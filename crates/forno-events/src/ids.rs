@@ -115,7 +115,13 @@ mod tests {
 
     #[test]
     fn a_path_is_not_a_bake() {
-        for text in ["", "x", "../etc-01j00000000000000000000000", "a-b", ".a-01j0"] {
+        for text in [
+            "",
+            "x",
+            "../etc-01j00000000000000000000000",
+            "a-b",
+            ".a-01j0",
+        ] {
             assert!(text.parse::<BakeId>().is_err(), "{text}");
         }
     }

@@ -64,7 +64,7 @@ impl Rig {
     }
 
     pub(crate) fn recipe_with(&self, name: &str, text: &str, vars: &[(&str, &str)]) -> Recipe {
-        let source = if text.contains("from = ") {
+        let source = if text.starts_with("from = ") {
             ""
         } else {
             "[source]\nssm = \"/aws/service/debian/release/12/latest/amd64\"\n"

@@ -32,7 +32,10 @@ pub(crate) fn run(arguments: &BakeArgs, context: &Context) -> anyhow::Result<pro
         let signals = signals::watch(ladder.clone(), context.printer)?;
         let place = tokio::select! {
             place = Place::open(&arguments.place, project.region(), mode, context) => place?,
-            () = ladder.reached(Rung::Undo) => return Ok(ExitCode::Interrupted),
+            () = ladder.reached(Rung::Undo) => {
+                signals::tell_early_end(&ladder, context.printer);
+                return Ok(ExitCode::Interrupted);
+            }
         };
         let baked = bake(arguments, recipes, tools, &place, mode, &ladder, context).await;
         if ladder.rung() == Rung::GiveUp {

@@ -51,6 +51,7 @@ pub(crate) fn run(arguments: &PlanArgs, context: &Context) -> anyhow::Result<pro
         plans
     })?;
     let Some(plans) = plans else {
+        signals::tell_early_end(&ladder, context.printer);
         return Ok(ExitCode::Interrupted.into());
     };
     if arguments.json {

@@ -13,10 +13,12 @@ use tempfile::TempDir;
 
 /// `forno` with nothing of the environment of whoever runs the tests.
 fn forno(home: &Path) -> Command {
+    #[expect(clippy::disallowed_methods, reason = "a test has no settings")]
+    let path = std::env::var_os("PATH").unwrap_or_default();
     let mut command = Command::cargo_bin("forno").expect("the binary is built");
     command
         .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("PATH", path)
         .env("HOME", home)
         .env("FORNO_HOME", home.join("forno"))
         .env("FORNO_CACHE", home.join("cache"))

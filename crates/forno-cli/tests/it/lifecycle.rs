@@ -53,8 +53,8 @@ fn a_bake_leaves_its_image_and_nothing_else() {
     assert!(plain.stderr.contains("write"), "{plain}");
     assert!(plain.stderr.contains(&image), "{plain}");
 
-    let bakes = sandbox.run(&["bakes", "--json"]).code(0).json();
-    assert_eq!(bakes.as_array().map(Vec::len), Some(1), "{bakes}");
+    let listed = sandbox.run(&["bakes", "--json"]).code(0).json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn commands(
     let relay = Spawn {
         argv: [
             "nsenter",
-            &format!("--net={namespace}"),
+            &format!("--net={}", text(&lease.metadata)?),
             text(&ground.helper_exe)?,
             helper::RELAY_LISTEN,
             text(&spec.imds_socket)?,

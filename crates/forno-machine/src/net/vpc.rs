@@ -25,6 +25,8 @@ const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 2);
 pub(crate) const RESOLVER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 3);
 /// The largest frame that slirp4netns passes: fewer packets, more speed.
 const MTU: u32 = 65520;
+/// The link over which a machine reaches its metadata service.
+const METADATA_LINK: &str = "imds";
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// The shared network.
@@ -44,6 +46,9 @@ pub(crate) struct Vpc {
 pub(crate) struct Lease {
     /// Its network namespace, complete with addresses and routes.
     pub namespace: PathBuf,
+    /// Where its metadata service listens: a namespace beside its own, so that
+    /// the machine itself may listen on port 80 of every address it has.
+    pub metadata: PathBuf,
     address: Ipv4Addr,
     link: String,
     forward: u64,
@@ -162,6 +167,7 @@ impl Vpc {
 
     async fn wire(&self, id: &str, address: Ipv4Addr, ssh: SocketAddr) -> Result<Lease, Error> {
         let namespace = self.namespaces.join(id);
+        let metadata = self.namespaces.join(format!("{id}.imds"));
         let shared = self.namespaces.join("vpc");
         let [_, _, c, d] = address.octets();
         let link = format!("m{c}-{d}");
@@ -182,20 +188,51 @@ impl Vpc {
             &namespace,
             &format!(
                 "link set lo up\n\
-                 addr add {METADATA_ADDRESS}/32 dev lo\n\
                  addr add {address}/{PREFIX} dev {INTERFACE}\n\
                  link set {INTERFACE} up\n\
                  route add default via {GATEWAY}\n"
             ),
         )
         .await?;
+        make_namespace(&self.guardian, &metadata).await?;
+        in_namespace(
+            &self.guardian,
+            &namespace,
+            &format!(
+                "link add {METADATA_LINK} type veth peer name {METADATA_LINK} netns {}\n\
+                 link set {METADATA_LINK} up\n\
+                 route add {METADATA_ADDRESS}/32 dev {METADATA_LINK} src {address}\n",
+                text(&metadata)?,
+            ),
+        )
+        .await?;
+        in_namespace(
+            &self.guardian,
+            &metadata,
+            &format!(
+                "link set lo up\n\
+                 addr add {METADATA_ADDRESS}/32 dev {METADATA_LINK}\n\
+                 link set {METADATA_LINK} up\n\
+                 route add {address}/32 dev {METADATA_LINK}\n"
+            ),
+        )
+        .await?;
         let forward = slirp::add_forward(&self.api, ssh, address, 22).await?;
         Ok(Lease {
             namespace,
+            metadata,
             address,
             link,
             forward,
         })
+    }
+
+    async fn forget_namespace(&self, at: &Path) -> Result<(), Error> {
+        let script = "umount \"$1\" && rm -f \"$1\"";
+        self.guardian
+            .run(&["sh", "-c", script, "sh", text(at)?], "")
+            .await
+            .map(drop)
     }
 
     /// Takes a machine's place back. Failures leave nothing that outlives the
@@ -209,17 +246,8 @@ impl Vpc {
                 &format!("link del {}\n", lease.link),
             )
             .await,
-            match text(&lease.namespace) {
-                Ok(path) => self
-                    .guardian
-                    .run(
-                        &["sh", "-c", "umount \"$1\" && rm -f \"$1\"", "sh", path],
-                        "",
-                    )
-                    .await
-                    .map(drop),
-                Err(error) => Err(error),
-            },
+            self.forget_namespace(&lease.metadata).await,
+            self.forget_namespace(&lease.namespace).await,
         ];
         for error in results.into_iter().filter_map(Result::err) {
             tracing::warn!(%error, address = %lease.address, "a machine's network lingers");

@@ -36,6 +36,8 @@ pub(crate) fn run(arguments: &ServeArgs, context: &Context) -> anyhow::Result<pr
             ("AWS_ENDPOINT_URL", pocket.endpoint_url()),
             ("AWS_ACCESS_KEY_ID", &credentials.access_key_id),
             ("AWS_SECRET_ACCESS_KEY", &credentials.secret_access_key),
+            // The AWS CLI and boto3 read this one, every other SDK the next.
+            ("AWS_DEFAULT_REGION", pocket.region()),
             ("AWS_REGION", pocket.region()),
         ] {
             printer.line(&format!("export {name}={value}"))?;

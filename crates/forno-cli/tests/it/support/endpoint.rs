@@ -13,6 +13,7 @@ pub(crate) struct Endpoint {
     process: Option<Running>,
     runtime: Runtime,
     gateway: Gateway,
+    variables: BTreeMap<String, String>,
 }
 
 impl Endpoint {
@@ -40,11 +41,20 @@ impl Endpoint {
             process: Some(process),
             runtime,
             gateway,
+            variables: variables
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
         }
     }
 
     pub(crate) fn url(&self) -> &str {
         self.gateway.endpoint_url().expect("it was given")
+    }
+
+    /// What it prints for other clients' environments.
+    pub(crate) fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
     }
 
     /// Everything that carries forno's tag and is not gone, as `kind id`, sorted.

@@ -32,6 +32,8 @@ impl Machine {
 pub(crate) struct Sandbox {
     dir: TempDir,
     machine: Machine,
+    /// Certificates for machines, where the environment names none.
+    trusted: Option<PathBuf>,
 }
 
 impl Sandbox {
@@ -40,7 +42,11 @@ impl Sandbox {
             .prefix("forno-it-")
             .tempdir()
             .expect("a temporary folder");
-        let sandbox = Self { dir, machine };
+        let sandbox = Self {
+            dir,
+            machine,
+            trusted: None,
+        };
         sandbox.file("forno.toml", "images = [\"images\"]\n");
         sandbox
     }
@@ -61,6 +67,11 @@ impl Sandbox {
         assert!(outside("FORNO_TEST_STRICT").is_none(), "{told}");
         println!("skipped: {told}");
         None
+    }
+
+    /// Machines trust these certificates too, unless FORNO_CA_BUNDLE names others.
+    pub(crate) fn trust(&mut self, bundle: &Path) {
+        self.trusted = Some(bundle.to_owned());
     }
 
     /// Where the repository lies.
@@ -100,6 +111,9 @@ impl Sandbox {
             .env("FORNO_MACHINE", self.machine.as_str())
             .current_dir(self.path())
             .args(arguments);
+        if let Some(bundle) = &self.trusted {
+            command.env("FORNO_CA_BUNDLE", bundle);
+        }
         // How this computer reaches package mirrors is not a matter of the test.
         for name in [
             "FORNO_MIRROR",

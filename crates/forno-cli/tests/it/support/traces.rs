@@ -60,7 +60,7 @@ pub(super) fn clear(folder: &Path) {
     for (id, _) in processes(&folder.to_string_lossy()) {
         if let Some(id) = i32::try_from(id).ok().and_then(Pid::from_raw) {
             // Gone by now is as good.
-            drop(kill_process(id, Signal::KILL));
+            let _ = kill_process(id, Signal::KILL);
         }
     }
 }
