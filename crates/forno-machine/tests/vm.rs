@@ -8,7 +8,7 @@ use common::{Site, can_run, gone, source_disk};
 use forno_machine::{Kind, OffReason};
 
 /// Emulated, on a busy computer.
-const BOOT: Duration = Duration::from_mins(8);
+const BOOT: Duration = Duration::from_mins(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_disk_boots_as_a_virtual_machine() {
