@@ -28,10 +28,12 @@ test: ## everything that must hold: format, lints, licences, tests with real mac
 	$(MAKE) lint
 	cargo test --locked --workspace
 
-lint: ## format, clippy, scripts, licences
+lint: ## format, clippy, scripts, playbooks, jobs, licences
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	shellcheck scripts/setup scripts/demo .ci/run
+	provision/tests/lint.sh
+	examples/nightly/check.sh
 	$(MAKE) deny
 
 $(TOOLS)/bin/cargo-deny-$(DENY_VERSION):
