@@ -47,6 +47,8 @@ fn cloud_config(host_key: &HostKeyPair, expires: Timestamp) -> String {
 fn multipart(parts: &[&str]) -> String {
     // Each part is base64, so no line of it can look like the boundary.
     const BOUNDARY: &str = "==forno-user-data==";
+    // Two cloud-configs are joined: neither's lists push out the other's.
+    const MERGE: &str = "list(append)+dict(recurse_array)+str()";
     use base64::Engine as _;
     let mut text =
         format!("Content-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\nMIME-Version: 1.0\n\n");
@@ -55,7 +57,7 @@ fn multipart(parts: &[&str]) -> String {
         let encoded = base64::engine::general_purpose::STANDARD.encode(part);
         text.push_str(&format!(
             "--{BOUNDARY}\nContent-Type: {kind}; charset=\"utf-8\"\nMIME-Version: 1.0\n\
-             Content-Transfer-Encoding: base64\n\n"
+             X-Merge-Type: {MERGE}\nContent-Transfer-Encoding: base64\n\n"
         ));
         for line in encoded.as_bytes().chunks(76) {
             text.extend(line.iter().copied().map(char::from));

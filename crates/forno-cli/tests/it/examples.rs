@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::support::{Machine, Running, Sandbox};
 
 #[test]
+#[ignore = "many minutes on real machines: `make test-all`"]
 fn every_example_bakes() {
     let Some(sandbox) = Sandbox::real(Machine::Container) else {
         return;
