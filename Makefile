@@ -29,7 +29,7 @@ test: ## everything that must hold: format, lints, licences, tests with real mac
 	cargo test --locked --workspace
 
 test-all: test ## and what takes many minutes: every example, the team's images at work, a virtual machine
-	cargo test --locked --package forno-cli --test it -- --ignored --test-threads 1
+	cargo test --locked --workspace --test it -- --ignored --test-threads 1
 
 lint: ## format, clippy, scripts, playbooks, jobs, licences
 	cargo fmt --all --check
