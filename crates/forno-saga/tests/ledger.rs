@@ -55,18 +55,21 @@ async fn cut_at_every_byte_it_tells_what_stood_in_whole_lines() {
         let history = history.unwrap();
         let lines = newlines(&whole[..cut]);
         assert_eq!(history.records.len(), lines, "cut at {cut}");
-        // And it can be taken up again.
-        let ledger = Ledger::reopen(dir.path()).unwrap();
-        if lines > 0 {
-            ledger
-                .append(Body::Intent {
-                    effect: EffectId::new("after"),
-                    kind: "thing".into(),
-                    intent: json!({}),
-                })
-                .unwrap();
-            assert_eq!(read(dir.path()).unwrap().records.len(), lines + 1);
+        // And it can be taken up again: tried where lines begin and end, since
+        // each try waits for the disk.
+        let near = &whole[cut.saturating_sub(2)..whole.len().min(cut + 2)];
+        if lines == 0 || !near.contains(&b'\n') {
+            continue;
         }
+        let ledger = Ledger::reopen(dir.path()).unwrap();
+        ledger
+            .append(Body::Intent {
+                effect: EffectId::new("after"),
+                kind: "thing".into(),
+                intent: json!({}),
+            })
+            .unwrap();
+        assert_eq!(read(dir.path()).unwrap().records.len(), lines + 1);
     }
 }
 
