@@ -1,5 +1,6 @@
 //! A bake from its first record to its last.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use forno_aws::{Gateway, Image, Kind, SecurityGroupId, Tags};
 use forno_events::{Emitter, Event, Outcome, Severity};
 use forno_guest::Package;
 use forno_saga::{Closing, Deadline, EffectId, Ladder, Ledger, Rung, Saga, Unreleased};
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -39,7 +41,7 @@ pub(crate) async fn bake(
 
     // The point of no return: first in the ledger, so that this bake never
     // undoes its own image again.
-    let worked = match work(&ctx, &total).await {
+    let worked = match surely(work(&ctx, &total)).await {
         Ok(proven) => match ctx.saga.keep(vec![proven.effect.clone()]).await {
             Ok(()) => Ok(proven),
             Err(error) => Err(Error::new(error)),
@@ -163,6 +165,19 @@ struct Proven {
     effect: EffectId,
     image: Image,
     packages: Vec<Package>,
+}
+
+/// A panic is a fault of ours, and no reason to leave a machine running.
+async fn surely<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            Err(
+                Error::io("see the bake through")(std::io::Error::other("forno itself failed"))
+                    .with_hint("this is a fault of forno; please report it with what stands above"),
+            )
+        })
 }
 
 /// All phases up to the proof, as long as nobody stops them.

@@ -288,3 +288,118 @@ fn mask_texts(value: &mut Value, masker: &Masker) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use forno_events::Outcome;
+
+    use super::*;
+    use crate::BakeFolder;
+
+    struct Rig {
+        _home: tempfile::TempDir,
+        folder: BakeFolder,
+        hub: Hub,
+        journal: Journal,
+    }
+
+    fn rig(secret: &str) -> Rig {
+        let home = tempfile::tempdir().unwrap();
+        let bake = BakeId::new("base");
+        let folder = crate::Bakes::under(home.path()).folder(&bake);
+        let hub = Hub::new();
+        let masker = Masker::new([("token", secret)]).unwrap();
+        let journal = Journal::create(folder.path(), bake, masker, hub.clone()).unwrap();
+        Rig {
+            _home: home,
+            folder,
+            hub,
+            journal,
+        }
+    }
+
+    fn output(line: &str) -> Event {
+        Event::Output {
+            step: StepId::new("step-01"),
+            stream: Stream::Stdout,
+            line: line.into(),
+        }
+    }
+
+    fn finished() -> Event {
+        Event::StepFinished {
+            step: StepId::new("step-01"),
+            outcome: Outcome::Failed,
+            attempt: 1,
+            elapsed_ms: 1,
+            message: Some("it said s3cr3t-t0ken".into()),
+        }
+    }
+
+    #[test]
+    fn a_line_held_back_comes_before_the_end_of_its_step() {
+        let rig = rig("s3cr3t-t0ken");
+        rig.journal.emit(output("hello"));
+        rig.journal.emit(output("ends in s3cr3t"));
+        rig.journal.emit(finished());
+        let events = rig.folder.events().unwrap();
+        let told: Vec<String> = events
+            .iter()
+            .map(|envelope| match &envelope.body {
+                Event::Output { line, .. } => line.clone(),
+                Event::StepFinished { message, .. } => message.clone().unwrap(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(told, ["hello", "ends in s3cr3t", "it said ***"]);
+        let log = fs_err::read_to_string(rig.folder.step_log(&StepId::new("step-01")));
+        assert_eq!(log.unwrap(), "hello\nends in s3cr3t\n");
+    }
+
+    #[test]
+    fn a_listener_that_sleeps_loses_output_and_nothing_else() {
+        let rig = rig("s3cr3t-t0ken");
+        let mut listener = rig.hub.subscribe();
+        for number in 0..10_000 {
+            rig.journal.emit(output(&number.to_string()));
+        }
+        rig.journal.emit(finished());
+        drop(rig.journal);
+        let mut seen = Vec::new();
+        while let Some(envelope) = listener.try_recv() {
+            seen.push(envelope);
+        }
+        assert!(seen.len() < 5000, "{}", seen.len());
+        assert!(matches!(
+            seen.last().map(|envelope| &envelope.body),
+            Some(Event::StepFinished { .. })
+        ));
+        // What is recorded has no gap.
+        let recorded = rig.folder.events().unwrap();
+        assert_eq!(recorded.len(), 10_001);
+        assert!(
+            recorded
+                .iter()
+                .zip(0..)
+                .all(|(event, at)| event.index == at)
+        );
+    }
+
+    #[test]
+    fn steps_that_have_begun_and_not_ended_are_known() {
+        let rig = rig("s3cr3t-t0ken");
+        rig.journal.emit(Event::StepStarted {
+            step: StepId::new("step-01"),
+            attempt: 1,
+        });
+        rig.journal.emit(Event::StepStarted {
+            step: StepId::new("step-01"),
+            attempt: 2,
+        });
+        let open = rig.journal.open_steps();
+        assert_eq!(open.len(), 1);
+        assert_eq!(open[0].1, 2);
+        rig.journal.emit(finished());
+        assert!(rig.journal.open_steps().is_empty());
+    }
+}

@@ -40,7 +40,9 @@ pub(super) async fn sources(gateway: &Gateway, ingress: &Ingress) -> Result<Vec<
             Error::new(ErrorKind::Preflight(format!(
                 "cannot find out this machine's own address from {url}: {reason}"
             )))
-            .with_hint("name the range from which the builder may be reached with --ingress")
+            .with_hint(
+                "name a security group that lets this machine in under builder.security_group_ids",
+            )
         })?;
     Ok(vec![Cidr::host(address)])
 }
