@@ -6,6 +6,7 @@
 //! anything changed, [`schema()`] is the format for editors. Nothing here talks to
 //! a cloud, reads the environment, or knows a command line.
 
+mod ami_name;
 mod canonical;
 mod check;
 mod diagnostic;
@@ -26,6 +27,7 @@ mod units;
 mod vars;
 mod walk;
 
+pub use ami_name::AmiNameFault;
 pub use diagnostic::{Diagnostics, Problem};
 pub use digest::{Digest, DigestError, SEMANTICS, digest};
 pub use model::{

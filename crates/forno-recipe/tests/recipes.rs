@@ -133,7 +133,7 @@ fn defaults() {
     assert_eq!(recipe.architecture, Architecture::X86_64);
     assert_eq!(
         recipe.ami_name.render(&facts()).unwrap(),
-        "worker-20261122-210005"
+        format!("worker-20261122-210005-{}", facts().bake_short_id)
     );
     assert_eq!(recipe.builder.user, "admin");
     assert_eq!(recipe.builder.instance_types, ["t3.medium", "t3a.medium"]);

@@ -7,7 +7,7 @@ use forno_aws::{
     Cidr, Gateway, Image, ImageId, Launch, NewKeyPair, NewSecurityGroup, Tags, Volume, VolumeType,
 };
 use forno_events::{BakeId, StepInfo};
-use forno_recipe::{BakeFacts, Digest, Disk, Late, Recipe, UserData};
+use forno_recipe::{AmiNameFault, BakeFacts, Digest, Disk, Late, Recipe, UserData};
 use jiff::Timestamp;
 
 use super::change::compare;
@@ -213,7 +213,7 @@ async fn settle(
             image.id,
             gateway.region()
         )))
-        .with_hint("put something that differs from bake to bake into image.ami_name, such as {{ bake.timestamp }}"));
+        .with_hint("put something that differs from bake to bake into image.ami_name, such as {{ bake.short_id }}"));
     }
     let prove_user_data = match &recipe.prove.user_data {
         None => None,
@@ -287,19 +287,12 @@ fn expiry(started: Timestamp, recipe: &Recipe) -> Timestamp {
 
 /// EC2's rule for names of images; a template can break it with real values.
 fn check_ami_name(name: &str) -> Result<(), Error> {
-    let allowed = |c: char| {
-        c.is_ascii_alphanumeric()
-            || matches!(
-                c,
-                ' ' | '(' | ')' | '[' | ']' | '.' | '/' | '-' | '\'' | '@' | '_'
-            )
-    };
-    if (3..=128).contains(&name.len()) && name.chars().all(allowed) {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Recipe(format!(
-        "`{name}` cannot be the name of an AMI: 3 to 128 letters, digits, spaces and ()[]./-'@_"
-    ))))
+    AmiNameFault::of(name).map_or(Ok(()), |fault| {
+        let error = Error::new(ErrorKind::Recipe(format!(
+            "EC2 would refuse the AMI name `{name}`: {fault}"
+        )));
+        Err(error.with_hint(AmiNameFault::ALLOWED))
+    })
 }
 
 impl Prepared {
@@ -464,9 +457,10 @@ fn unsettled(
     survey: Survey,
     base: &str,
 ) -> Result<Plan, Error> {
+    let bake = BakeId::new(&recipe.name);
     let facts = BakeFacts {
-        bake_id: BakeId::new(&recipe.name).to_string(),
-        bake_short_id: String::new(),
+        bake_id: bake.to_string(),
+        bake_short_id: bake.short().to_owned(),
         started: Timestamp::now(),
         source_id: String::new(),
         source_name: String::new(),

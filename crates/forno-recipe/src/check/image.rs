@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Checks;
+use crate::AmiNameFault;
 use crate::diagnostic::Problem;
 use crate::model::{Architecture, ImageTable, SourceTable};
 use crate::node::Node;
@@ -84,24 +85,21 @@ fn is_image_name(name: &str) -> bool {
 }
 
 fn default_ami_name(checks: &Checks<'_>) -> Late {
-    let template = "{{ image.name }}-{{ bake.timestamp }}";
+    // The id beside the time: two bakes can begin in the same second.
+    let template = "{{ image.name }}-{{ bake.timestamp }}-{{ bake.short_id }}";
     let values = checks.context.try_late(template).unwrap_or_default();
     Late::new(template.to_owned(), values)
 }
 
 fn check_ami_name(checks: &mut Checks<'_>, name: &str) {
     let span = checks.root.place(&["image", "ami_name"]);
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c);
-    let length = name.chars().count();
     let problem = Problem::new(format!("EC2 would refuse the AMI name `{name}`")).at(span);
-    if !(3..=128).contains(&length) {
-        checks.bad(problem.label(format!("{length} characters, allowed are 3 to 128")));
-    } else if let Some(bad) = name.chars().find(|c| !allowed(*c)) {
-        checks.bad(
-            problem
-                .label(format!("`{bad}` is not allowed"))
-                .help("allowed are letters, digits, space and `()[]./-'@_`"),
-        );
+    match AmiNameFault::of(name) {
+        None => {}
+        Some(fault @ AmiNameFault::Length(_)) => checks.bad(problem.label(fault.to_string())),
+        Some(fault @ AmiNameFault::Character(_)) => {
+            checks.bad(problem.label(fault.to_string()).help(AmiNameFault::ALLOWED));
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct ImageTable {
     /// The name of the AMI; unique within an account and region, so it should
     /// hold something that differs from bake to bake. 3 to 128 of the
     /// characters that EC2 allows: letters, digits, space and `()[]./-'@_`.
-    /// Default: `{{ image.name }}-{{ bake.timestamp }}`.
+    /// Default: `{{ image.name }}-{{ bake.timestamp }}-{{ bake.short_id }}`.
     #[serde(default)]
     pub(crate) ami_name: Option<Late>,
     /// The processor architecture. Default: that of the recipe named by
