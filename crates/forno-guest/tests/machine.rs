@@ -51,10 +51,10 @@ fn can_run() -> bool {
     let root = rustix::process::geteuid().is_root();
     let able = finding.usable && report.source_packages.is_empty() && root;
     if !able {
-        println!(
-            "skipped: a container machine needs root and its tools: {}",
+        forno_testing::skip(format_args!(
+            "a container machine needs root and its tools: {}",
             finding.notes.join("; ")
-        );
+        ));
     }
     able
 }

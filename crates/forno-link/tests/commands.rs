@@ -17,7 +17,7 @@ macro_rules! server {
         match testing::sshd().await {
             Ok(server) => server,
             Err(reason) => {
-                eprintln!("skipped: {reason}");
+                forno_testing::skip(reason);
                 return;
             }
         }

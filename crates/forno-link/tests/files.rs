@@ -14,7 +14,7 @@ macro_rules! server {
         match testing::sshd().await {
             Ok(server) => server,
             Err(reason) => {
-                eprintln!("skipped: {reason}");
+                forno_testing::skip(reason);
                 return;
             }
         }

@@ -71,7 +71,7 @@ async fn all() {
     let server = match testing::sshd().await {
         Ok(server) => server,
         Err(reason) => {
-            println!("skipped: {reason}");
+            forno_testing::skip(reason);
             return;
         }
     };
@@ -110,7 +110,7 @@ async fn expect(from: &mut (impl AsyncReadExt + Unpin), seen: &mut String, text:
 
 async fn a_terminal_is_joined_and_restored(line: &str) {
     if !Path::new("/usr/bin/script").exists() {
-        println!("skipped: script is missing (Debian package bsdutils)");
+        forno_testing::skip("script is missing (Debian package bsdutils)");
         return;
     }
     let inside = format!("stty cols 91 rows 37; {line}; echo \"code=$?\"; stty -a");

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Some(reason) = unusable() {
-        println!("test {name} ... skipped: {reason}");
+        forno_testing::skip(reason);
         return ExitCode::SUCCESS;
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -457,10 +457,10 @@ fn unsettled(
     survey: Survey,
     base: &str,
 ) -> Result<Plan, Error> {
-    let bake = BakeId::new(&recipe.name);
+    let id = BakeId::new(&recipe.name);
     let facts = BakeFacts {
-        bake_id: bake.to_string(),
-        bake_short_id: bake.short().to_owned(),
+        bake_id: id.to_string(),
+        bake_short_id: id.short().to_owned(),
         started: Timestamp::now(),
         source_id: String::new(),
         source_name: String::new(),

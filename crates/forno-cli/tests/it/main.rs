@@ -5,8 +5,6 @@
 //! runs on containers (root) and one virtual machine. Everything lives in a
 //! temporary folder; only the made Debian disk is shared, in the user's cache.
 
-#![expect(clippy::print_stdout, reason = "a skipped test says why")]
-
 mod bad_input;
 mod containers;
 mod examples;

@@ -1,11 +1,7 @@
 //! A guest that is this computer, reached over a real sshd, and the events of
 //! what is done to it. Only scratch folders are touched.
 
-#![allow(
-    dead_code,
-    clippy::print_stderr,
-    reason = "not every test file uses all of it; a skipped test says why"
-)]
+#![allow(dead_code, reason = "not every test file uses all of it")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,12 +24,12 @@ pub(crate) struct Bench {
     events: Arc<Mutex<Vec<Event>>>,
 }
 
-/// `None` says on standard error why the test is skipped.
+/// `None` where there is no sshd.
 pub(crate) async fn bench() -> Option<Bench> {
     let server = match testing::sshd().await {
         Ok(server) => server,
         Err(reason) => {
-            eprintln!("skipped: {reason}");
+            forno_testing::skip(reason);
             return None;
         }
     };

@@ -39,11 +39,11 @@ pub fn can_run(kind: Kind) -> bool {
     if finding.usable && report.source_packages.is_empty() && root {
         return true;
     }
-    println!(
-        "skipped: machines of kind {kind} need root and their tools: {}; missing for disks: {:?}",
+    forno_testing::skip(format_args!(
+        "machines of kind {kind} need root and their tools: {}; missing for disks: {:?}",
         finding.notes.join("; "),
         report.source_packages
-    );
+    ));
     false
 }
 
