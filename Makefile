@@ -28,7 +28,7 @@ test: ## everything that must hold: format, lints, licences, tests with real mac
 	$(MAKE) lint
 	cargo test --locked --workspace
 
-test-all: test ## and what takes many minutes: every example, the team's images at work, a virtual machine
+test-all: test ## and what takes many minutes: every example, and the team's images at work
 	cargo test --locked --workspace --test it -- --ignored --test-threads 1
 
 lint: ## format, clippy, scripts, playbooks, jobs, licences

@@ -1,12 +1,18 @@
 //! Signals climb the ladder: stop and take down, hurry, leave.
 
 use std::io;
+use std::time::Duration;
 
-use forno_saga::{Ladder, Rung};
+use forno_saga::Ladder;
+use futures::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::printer::Printer;
+
+/// `timeout` and other supervisors signal a process and then its whole group: what
+/// arrives so soon after a signal is the same wish, not a more urgent one.
+const ECHO: Duration = Duration::from_millis(200);
 
 /// Signals that ask a process to end.
 struct Endings {
@@ -30,6 +36,11 @@ impl Endings {
         })
     }
 
+    /// Forgets what has arrived.
+    fn drain(&mut self) {
+        while self.next().now_or_never().is_some() {}
+    }
+
     /// The next one, as a reason.
     async fn next(&mut self) -> &'static str {
         let hangup = async {
@@ -47,25 +58,15 @@ impl Endings {
 }
 
 /// Lets signals climb `ladder` until the task is aborted.
-pub(crate) fn watch(ladder: Ladder, printer: Printer) -> io::Result<JoinHandle<()>> {
+pub(crate) fn watch(ladder: Ladder) -> io::Result<JoinHandle<()>> {
     let mut endings = Endings::new()?;
     Ok(tokio::spawn(async move {
         loop {
             let reason = endings.next().await;
-            match ladder.climb(reason) {
-                // The bake itself says that it stops.
-                Rung::Running | Rung::Undo => {}
-                Rung::Hurry => {
-                    let warning = printer.prose.warn("hurrying:");
-                    printer.say(&format!(
-                        "{warning} every removal is asked for, none is waited for"
-                    ));
-                }
-                Rung::GiveUp => {
-                    let warning = printer.prose.warn("leaving:");
-                    printer.say(&format!("{warning} what is there stays"));
-                }
-            }
+            // What is running says what it does about it.
+            ladder.climb(reason);
+            tokio::time::sleep(ECHO).await;
+            endings.drain();
         }
     }))
 }

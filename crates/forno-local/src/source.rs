@@ -126,6 +126,7 @@ impl Source {
             Resource::Image.derived(&content),
             Resource::Snapshot.derived(&content),
         );
+        state.source = Some(id.clone());
         let created = state.images.get(&id).map_or(now, |image| image.created);
         let build = self.name.trim_start_matches("debian-12-amd64-").to_owned();
         state.snapshots.insert(

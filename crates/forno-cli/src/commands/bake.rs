@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &BakeArgs, context: &Context) -> anyhow::Result<pro
     let mode = context.printer.mode(arguments.output, &context.environment);
     let ladder = Ladder::new();
     let code = block_on(async {
-        let signals = signals::watch(ladder.clone(), context.printer)?;
+        let signals = signals::watch(ladder.clone())?;
         let place = tokio::select! {
             place = Place::open(&arguments.place, project.region(), mode, context) => place?,
             () = ladder.reached(Rung::Undo) => {

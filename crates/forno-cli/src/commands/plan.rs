@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &PlanArgs, context: &Context) -> anyhow::Result<pro
     };
     let ladder = Ladder::new();
     let plans = block_on(async {
-        let signals = signals::watch(ladder.clone(), context.printer)?;
+        let signals = signals::watch(ladder.clone())?;
         let work = async {
             let place = Place::open(&arguments.place, project.region(), mode, context).await?;
             let plans = async {

@@ -23,6 +23,21 @@ fn one_ctrl_c_takes_everything_down_and_ends_with_130() {
     }
 }
 
+/// As `timeout` does it, to the process and to its group.
+#[test]
+fn the_echo_of_a_signal_does_not_hurry_the_teardown() {
+    let sandbox = Sandbox::new(Machine::Stub);
+    sandbox.recipe(&slow());
+    let endpoint = sandbox.serve();
+    let bake = sandbox.start(&["bake", "slow", "--local"]);
+    bake.until_stderr("begun");
+    bake.signal(Signal::TERM);
+    bake.signal(Signal::INT);
+    let ended = bake.finish().code(130);
+    assert!(!ended.stderr.contains("waiting for none"), "{ended}");
+    endpoint.holds_nothing();
+}
+
 #[test]
 fn after_a_killed_bake_the_state_folder_can_be_used_again() {
     let sandbox = Sandbox::new(Machine::Stub);

@@ -3,7 +3,6 @@
 use crate::support::{Machine, Recipe, Sandbox, eventually, traces};
 
 #[test]
-#[ignore = "many minutes on real machines: `make test-all`"]
 fn an_image_of_a_container_bake_boots_as_a_virtual_machine() {
     let Some(sandbox) = Sandbox::real(Machine::Container) else {
         return;

@@ -36,11 +36,13 @@ pub(crate) fn parameters(state: &RegionState) -> Vec<Parameter> {
             version: 1,
         });
     }
-    if let Some(newest) = images.last() {
+    // Not the newest by name: with other certificates or another mirror than at
+    // the last start, an older disk can be the one that was asked for.
+    if let Some(source) = state.source.as_ref().and_then(|id| state.images.get(id)) {
         found.push(Parameter {
             name: format!("{ROOT}/latest/amd64"),
-            value: newest.id.clone(),
-            modified: newest.created,
+            value: source.id.clone(),
+            modified: source.created,
             version: images.len(),
         });
     }

@@ -51,6 +51,9 @@ pub(crate) struct RegionState {
     pub(crate) keys: BTreeMap<String, KeyPair>,
     pub(crate) groups: BTreeMap<String, SecurityGroup>,
     pub(crate) images: BTreeMap<String, Image>,
+    /// The public image that the endpoint was last started with.
+    #[serde(default)]
+    pub(crate) source: Option<String>,
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     pub(crate) volumes: BTreeMap<String, Volume>,
     pub(crate) instances: BTreeMap<String, Instance>,
