@@ -28,9 +28,6 @@ test: ## everything that must hold: format, lints, licences, tests with real mac
 	$(MAKE) lint
 	cargo test --locked --workspace
 
-test-all: test ## and what takes many minutes: every example, and the team's images at work
-	cargo test --locked --workspace --test it -- --ignored --test-threads 1
-
 lint: ## format, clippy, scripts, playbooks, jobs, licences
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -50,4 +47,4 @@ deny: $(TOOLS)/bin/cargo-deny-$(DENY_VERSION) ## licences, banned crates, source
 advisories: $(TOOLS)/bin/cargo-deny-$(DENY_VERSION) ## known vulnerabilities (asks the advisory database)
 	$< check advisories
 
-.PHONY: help build demo test test-all lint deny advisories
+.PHONY: help build demo test lint deny advisories

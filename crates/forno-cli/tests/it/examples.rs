@@ -5,7 +5,6 @@ use std::path::Path;
 use crate::support::{Machine, Running, Sandbox};
 
 #[test]
-#[ignore = "many minutes on real machines: `make test-all`"]
 fn every_example_bakes() {
     let Some(sandbox) = Sandbox::real(Machine::Container) else {
         return;

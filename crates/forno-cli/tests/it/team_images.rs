@@ -7,7 +7,6 @@ use std::process::Command;
 use crate::support::{Machine, Sandbox, eventually, traces};
 
 #[test]
-#[ignore = "many minutes on real machines: `make test-all`"]
 fn a_worker_joins_the_controller_and_builds() {
     let Some(mut sandbox) = Sandbox::real(Machine::Container) else {
         return;

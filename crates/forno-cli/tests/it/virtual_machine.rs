@@ -21,7 +21,13 @@ fn an_image_of_a_container_bake_boots_as_a_virtual_machine() {
             .with("[builder.timeouts]\nconnect = '30m'\nready = '30m'\nstop = '30m'\n")
             .shell(
                 "it is a virtual machine with a kernel of its own",
-                "systemd-detect-virt; test \"$(systemd-detect-virt --container)\" = none; grep -qx container /etc/forno-made-by",
+                "test \"$(systemd-detect-virt --container)\" = none && grep -qx container /etc/forno-made-by",
+            )
+            .shell("it reaches the archive of packages", "sudo apt-get update -q")
+            .step("name = 'restart'\nreboot = {}")
+            .shell(
+                "cloud-init found EC2, and nothing of the system failed",
+                "test \"$(cloud-init query cloud_name)\" = aws && test -z \"$(systemctl --failed --quiet --plain)\"",
             ),
     );
     sandbox
