@@ -168,6 +168,15 @@ impl Gateway {
         .await
     }
 
+    /// What was started from this image, in whatever state, by whomever.
+    pub async fn instances_of_image(&self, image: &ImageId) -> Result<Vec<Instance>, Error> {
+        find(
+            self.clients(),
+            vec![filter("image-id", [literal(image.as_str())])],
+        )
+        .await
+    }
+
     /// Asks the machine to shut down.
     pub async fn stop_instance(&self, id: &InstanceId) -> Result<(), Error> {
         let call = self.call("StopInstances").on(id);

@@ -55,10 +55,10 @@ impl Gateway {
         Ok(resources)
     }
 
-    /// Puts tags on a resource that exists. Repeating it does no harm, and that is
-    /// what to do after an unknown outcome.
-    pub async fn create_tags(&self, resource: &str, tags: &Tags) -> Result<(), Error> {
-        let call = self.call("CreateTags").on(resource);
+    /// Puts tags on resources that exist, on all or none. Repeating it does no harm,
+    /// and that is what to do after an unknown outcome.
+    pub async fn create_tags(&self, resources: &[&str], tags: &Tags) -> Result<(), Error> {
+        let call = self.call("CreateTags").on(resources.join(", "));
         let tags = tags
             .iter()
             .map(|(key, value)| Tag::builder().key(key).value(value).build())
@@ -66,7 +66,7 @@ impl Gateway {
         self.clients()
             .ec2
             .create_tags()
-            .resources(resource)
+            .set_resources(Some(resources.iter().copied().map(str::to_owned).collect()))
             .set_tags(Some(tags))
             .customize()
             .interceptor(call.watch::<CreateTagsError>())

@@ -65,6 +65,18 @@ impl Engine {
         self.hub.subscribe()
     }
 
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn ladder(&self) -> &Ladder {
+        &self.ladder
+    }
+
     /// No more events: lets renderers come to their end.
     pub fn close(&self) {
         self.hub.close();

@@ -20,6 +20,7 @@ mod names;
 mod plan;
 mod report;
 mod settings;
+mod sweep;
 
 pub use bakes::{BakeFolder, Bakes};
 pub use connection::Connection;
@@ -35,3 +36,4 @@ pub use plan::{
 };
 pub use report::{BakeReport, RunReport, RunResult};
 pub use settings::{Answer, Ask, Ingress, OnFailure, Question, Settings, Tools};
+pub use sweep::{Fate, Found, SweepOptions, SweepReport};

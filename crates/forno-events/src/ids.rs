@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// One bake: `<image name>-<ULID>`, sortable by time within an image, usable as
@@ -32,6 +33,18 @@ impl BakeId {
     /// The name of the image that it bakes.
     pub fn image(&self) -> &str {
         self.0.rsplit_once('-').map_or("", |(image, _)| image)
+    }
+
+    /// When it began, to the millisecond: the ULID says so.
+    pub fn began(&self) -> Timestamp {
+        let millis = self
+            .0
+            .rsplit_once('-')
+            .and_then(|(_, ulid)| ulid.parse::<ulid::Ulid>().ok())
+            .and_then(|ulid| i64::try_from(ulid.timestamp_ms()).ok());
+        millis
+            .and_then(|millis| Timestamp::from_millisecond(millis).ok())
+            .unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// The last characters of the ULID: enough to tell bakes apart in a name.

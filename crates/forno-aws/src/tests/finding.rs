@@ -356,11 +356,12 @@ async fn tags_are_put_on_what_exists() {
     endpoint
         .gateway()
         .await
-        .create_tags("ami-0123456789abcdef0", &tags)
+        .create_tags(&["snap-0123456789abcdef0", "ami-0123456789abcdef0"], &tags)
         .await
         .unwrap();
     let request = &endpoint.requests()[0];
-    assert_eq!(request.get("ResourceId.1"), Some("ami-0123456789abcdef0"));
+    assert_eq!(request.get("ResourceId.1"), Some("snap-0123456789abcdef0"));
+    assert_eq!(request.get("ResourceId.2"), Some("ami-0123456789abcdef0"));
     assert_eq!(request.get("Tag.1.Key"), Some("forno:finished"));
     assert_eq!(request.get("Tag.1.Value"), Some("2026-11-22T10:00:00Z"));
 }

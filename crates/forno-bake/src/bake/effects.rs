@@ -1,9 +1,14 @@
 //! What stands in the ledger about each kind of effect: enough to find it
 //! again without its id, and nothing secret.
 
+use std::fmt;
+
+use forno_aws::{Gateway, Identity};
 use forno_events::Resource;
 use forno_saga::{Effect, EffectId, Intent};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::plan::is_loopback;
 
 /// The kinds, in EC2's words.
 pub(crate) const KEY_PAIR: &str = "key-pair";
@@ -17,6 +22,46 @@ pub(crate) struct PlaceOf {
     pub(crate) region: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) endpoint_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<String>,
+    /// The unique id of the user or role session that called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) caller: Option<String>,
+}
+
+impl PlaceOf {
+    pub(crate) fn new(gateway: &Gateway, identity: Option<&Identity>) -> Self {
+        Self {
+            region: gateway.region().to_owned(),
+            endpoint_url: gateway.endpoint_url().map(str::to_owned),
+            account: identity.map(|identity| identity.account.clone()),
+            caller: identity.map(|identity| identity.user_id.clone()),
+        }
+    }
+
+    /// Whether what was made there is to be looked for here. To look in the wrong
+    /// place would be to find nothing and to believe it gone.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let endpoint = match (&self.endpoint_url, &other.endpoint_url) {
+            // An endpoint on this machine has another port each time, but a user of its own.
+            (Some(a), Some(b)) if is_loopback(a) && is_loopback(b) => self.caller == other.caller,
+            (a, b) => a == b,
+        };
+        endpoint && self.region == other.region && self.account == other.account
+    }
+}
+
+impl fmt::Display for PlaceOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.region)?;
+        if let Some(account) = &self.account {
+            write!(f, " of account {account}")?;
+        }
+        if let Some(url) = &self.endpoint_url {
+            write!(f, " at {url}")?;
+        }
+        Ok(())
+    }
 }
 
 /// All kinds are found by the tags `forno:bake` and `forno:step`.

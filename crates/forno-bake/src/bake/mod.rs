@@ -19,4 +19,9 @@ mod teardown;
 mod undo;
 mod user_data;
 
-pub(crate) use run::bake;
+pub(crate) use effects::{
+    IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, PlaceOf, SECURITY_GROUP, intent,
+    resource,
+};
+pub(crate) use run::{bake, mark_finished};
+pub(crate) use undo::CloudUndo;

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use forno_aws::{Gateway, Image, Kind, SecurityGroupId, Tags};
+use forno_aws::{Gateway, Image, Kind, SecurityGroupId, SnapshotId, Tags};
 use forno_events::{Emitter, Event, Outcome, Severity};
 use forno_guest::Package;
 use forno_saga::{Closing, Deadline, EffectId, Ladder, Ledger, Rung, Saga, Unreleased};
@@ -96,10 +96,7 @@ fn begin(
             .map(|(name, secret)| (name, secret.expose_secret())),
     )?;
     let dir = settings.bakes().join(prepared.bake.as_str());
-    let place = PlaceOf {
-        region: prepared.region.clone(),
-        endpoint_url: gateway.endpoint_url().map(str::to_owned),
-    };
+    let place = PlaceOf::new(&gateway, prepared.identity.as_ref());
     let ledger = Ledger::create(
         &dir,
         &prepared.bake,
@@ -272,7 +269,6 @@ async fn groups(ctx: &Context) -> Result<Vec<SecurityGroupId>, Error> {
 async fn finish(ctx: &Context, image: &Image) -> Result<(), Error> {
     let step = ids::finish();
     ctx.step(&step, async {
-        let mark = Tags::new().with(names::FINISHED, Timestamp::now().to_string());
         let limit = Duration::from_mins(2);
         let failed = |text| {
             ErrorKind::Capture(format!(
@@ -292,7 +288,7 @@ async fn finish(ctx: &Context, image: &Image) -> Result<(), Error> {
                     || error.kind().is_transient()
                     || error.outcome() == forno_aws::Outcome::Unknown
             },
-            || ctx.gateway.create_tags(image.id.as_str(), &mark),
+            || mark_finished(&ctx.gateway, image),
         );
         tokio::select! {
             marked = marking => marked.map_err(|error| of_wait(&error, failed)),
@@ -300,6 +296,18 @@ async fn finish(ctx: &Context, image: &Image) -> Result<(), Error> {
         }
     })
     .await
+}
+
+/// The snapshots too: they stay when somebody deregisters the image, and a sweep
+/// must know them from those of an image that came to nothing.
+pub(crate) async fn mark_finished(
+    gateway: &Gateway,
+    image: &Image,
+) -> Result<(), forno_aws::Error> {
+    let mut marked: Vec<&str> = image.snapshots().map(SnapshotId::as_str).collect();
+    marked.push(image.id.as_str());
+    let mark = Tags::new().with(names::FINISHED, Timestamp::now().to_string());
+    gateway.create_tags(&marked, &mark).await
 }
 
 fn write_manifest(ctx: &Context, image: &Image, packages: &[Package]) -> Result<(), Error> {
@@ -312,7 +320,7 @@ fn write_manifest(ctx: &Context, image: &Image, packages: &[Package]) -> Result<
         image_name: prepared.ami_name.clone(),
         snapshots: image.snapshots().map(ToString::to_string).collect(),
         region: prepared.region.clone(),
-        account: prepared.account.clone(),
+        account: prepared.account(),
         source_id: prepared.source.id.to_string(),
         source_name: prepared.source.name.clone(),
         digest: prepared.digest.clone(),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forno_aws::{
-    Cidr, Gateway, Image, ImageId, Launch, NewKeyPair, NewSecurityGroup, Tags, Volume, VolumeType,
+    Cidr, Gateway, Identity, Image, ImageId, Launch, NewKeyPair, NewSecurityGroup, Tags, Volume,
+    VolumeType,
 };
 use forno_events::{BakeId, StepInfo};
 use forno_recipe::{AmiNameFault, BakeFacts, Digest, Disk, Late, Recipe, UserData};
@@ -38,7 +39,8 @@ pub(crate) struct Prepared {
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) bake: BakeId,
     pub(crate) region: String,
-    pub(crate) account: Option<String>,
+    /// Whose credentials these are, where that could be asked.
+    pub(crate) identity: Option<Identity>,
     pub(crate) started: Timestamp,
     /// When everything that it makes counts as forgotten.
     pub(crate) expires: Timestamp,
@@ -62,7 +64,7 @@ pub(crate) struct Prepared {
 
 /// What does not depend on the source.
 struct Survey {
-    account: Option<String>,
+    identity: Option<Identity>,
     ground: Ground,
     ingress: Vec<Cidr>,
     places: Vec<Place>,
@@ -118,10 +120,9 @@ pub(crate) async fn plan(
 async fn survey(gateway: &Gateway, settings: &Settings, recipe: &Recipe) -> Result<Survey, Error> {
     // First of all, and alone: without credentials everything else would say
     // the same in other words.
-    let identity = gateway.caller_identity().await;
     let mut warnings = Vec::new();
-    let account = match identity {
-        Ok(identity) => Some(identity.account),
+    let identity = match gateway.caller_identity().await {
+        Ok(identity) => Some(identity),
         Err(error)
             if matches!(
                 error.kind(),
@@ -166,7 +167,7 @@ async fn survey(gateway: &Gateway, settings: &Settings, recipe: &Recipe) -> Resu
         },
     )?;
     Ok(Survey {
-        account,
+        identity,
         prove_places: prove_places.unwrap_or_else(|| places.clone()),
         ground,
         ingress,
@@ -257,7 +258,7 @@ async fn settle(
         recipe: Arc::clone(recipe),
         bake,
         region: gateway.region().to_owned(),
-        account: survey.account,
+        identity: survey.identity,
         started,
         expires,
         source,
@@ -296,6 +297,12 @@ fn check_ami_name(name: &str) -> Result<(), Error> {
 }
 
 impl Prepared {
+    pub(crate) fn account(&self) -> Option<String> {
+        self.identity
+            .as_ref()
+            .map(|identity| identity.account.clone())
+    }
+
     /// The tags of a temporary resource.
     pub(crate) fn tags(&self, step: &str, name: &str) -> Tags {
         let mut tags = self.builder_tags.clone();
@@ -413,7 +420,7 @@ impl Prepared {
         Plan {
             image: self.recipe.name.clone(),
             region: self.region.clone(),
-            account: self.account.clone(),
+            account: self.account(),
             source: PlannedSource::Image(SourceImage {
                 id: self.source.id.to_string(),
                 name: self.source.name.clone(),
@@ -472,7 +479,7 @@ fn unsettled(
     Ok(Plan {
         image: recipe.name.clone(),
         region: gateway.region().to_owned(),
-        account: survey.account,
+        account: survey.identity.map(|identity| identity.account),
         source: PlannedSource::BakedBefore {
             recipe: base.to_owned(),
         },

@@ -7,4 +7,5 @@ mod keep;
 mod machine;
 mod nightly;
 mod rig;
+mod sweep;
 mod undo;

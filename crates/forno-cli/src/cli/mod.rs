@@ -12,6 +12,7 @@ mod local;
 mod plan;
 mod records;
 mod shell;
+mod sweep;
 mod validate;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub(crate) use local::{DoctorArgs, LocalArgs, LocalCommand, ResetArgs, ServeArgs
 pub(crate) use plan::PlanArgs;
 pub(crate) use records::{BakesArgs, ReplayArgs, ShowArgs};
 pub(crate) use shell::ShellArgs;
+pub(crate) use sweep::SweepArgs;
 pub(crate) use validate::ValidateArgs;
 
 /// Bakes Amazon machine images
@@ -93,6 +95,7 @@ pub(crate) enum Command {
     Show(ShowArgs),
     Replay(ReplayArgs),
     Shell(ShellArgs),
+    Sweep(SweepArgs),
     Local(LocalArgs),
     /// Print the JSON Schema of a recipe
     ///

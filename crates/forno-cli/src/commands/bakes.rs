@@ -5,6 +5,7 @@ use std::process;
 use forno_bake::{BakeFolder, Bakes, ExitCode};
 use forno_events::Outcome;
 use forno_report::{BakeView, Story, duration};
+use forno_saga::Closing;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -85,7 +86,12 @@ fn examine(folder: BakeFolder) -> anyhow::Result<Entry> {
     let view = story.bakes().first();
     let alive = folder.is_alive()?;
     Ok(Entry {
-        state: state(view, alive).to_owned(),
+        state: match state(view, alive) {
+            // Nobody told its events how it ended, but a sweep its ledger.
+            "dead" if was_swept(&folder) => "swept",
+            state => state,
+        }
+        .to_owned(),
         image_id: view
             .and_then(|view| view.finished.as_ref()?.image_id.clone())
             .unwrap_or_default(),
@@ -93,6 +99,15 @@ fn examine(folder: BakeFolder) -> anyhow::Result<Entry> {
         began: events.first().map(|event| event.at),
         elapsed_ms: view.map_or(0, BakeView::elapsed_ms),
         folder,
+    })
+}
+
+fn was_swept(bake: &BakeFolder) -> bool {
+    bake.ledger().is_ok_and(|history| {
+        history
+            .fold
+            .closing()
+            .is_some_and(|end| end != Closing::Leaking)
     })
 }
 

@@ -10,6 +10,7 @@ mod replay;
 mod schema;
 mod shell;
 mod show;
+mod sweep;
 mod validate;
 
 use std::process;
@@ -27,6 +28,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<process
         Command::Show(arguments) => show::run(&arguments, context),
         Command::Replay(arguments) => replay::run(&arguments, context),
         Command::Shell(arguments) => shell::run(&arguments, context),
+        Command::Sweep(arguments) => sweep::run(&arguments, context),
         Command::Local(arguments) => match arguments.command {
             LocalCommand::Serve(arguments) => local::serve::run(&arguments, context),
             LocalCommand::Doctor(arguments) => local::doctor::run(&arguments, context),

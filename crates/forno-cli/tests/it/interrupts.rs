@@ -39,6 +39,37 @@ fn the_echo_of_a_signal_does_not_hurry_the_teardown() {
 }
 
 #[test]
+fn a_sweep_takes_down_what_a_killed_bake_left() {
+    let sandbox = Sandbox::new(Machine::Stub);
+    sandbox.recipe(&slow());
+    let endpoint = sandbox.serve();
+    let bake = sandbox.start(&["bake", "slow", "--local"]);
+    bake.until_stderr("begun");
+    // Alive, it is nobody's business.
+    let swept = sandbox.run(&["sweep", "--local", "--json"]).code(0).json();
+    assert_eq!(swept, serde_json::json!([]));
+    bake.signal(Signal::KILL);
+    drop(bake);
+    let left = endpoint.census();
+    assert_ne!(left, [].into());
+
+    let dry = sandbox.run(&["sweep", "--local", "--dry-run"]).code(0);
+    assert!(dry.stdout.contains("to be removed"), "{dry}");
+    assert_eq!(endpoint.census(), left);
+
+    let swept = sandbox.run(&["sweep", "--local", "--json"]).code(0).json();
+    let kinds: Vec<_> = swept.as_array().into_iter().flatten().collect();
+    assert_eq!(kinds.len(), 3, "{swept}");
+    assert!(
+        kinds.iter().all(|found| found["fate"] == "removed"),
+        "{swept}"
+    );
+    endpoint.holds_nothing();
+    let bakes = sandbox.run(&["bakes", "--json"]).code(0).json();
+    assert_eq!(bakes[0]["state"], "swept", "{bakes}");
+}
+
+#[test]
 fn after_a_killed_bake_the_state_folder_can_be_used_again() {
     let sandbox = Sandbox::new(Machine::Stub);
     sandbox.recipe(&slow());

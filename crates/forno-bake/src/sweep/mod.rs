@@ -1,0 +1,201 @@
+//! What dead bakes left behind: found, and removed by the same undo that a living
+//! bake ends with.
+//!
+//! Two ways lead to it. A bake of this machine whose process is gone has a ledger
+//! and is taken up at once ([`dead`]). What other machines left is known by its tags
+//! alone, and only once its time is over ([`tagged`]): until then its bake may live.
+
+mod dead;
+mod tagged;
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use forno_aws::{Gateway, Kind};
+use forno_events::BakeId;
+use forno_saga::{Effect, Ladder, Saga, UndoEvent, UndoReport, Unreleased};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::bake::{CloudUndo, PlaceOf, resource};
+use crate::{Bakes, Engine, Error, ErrorKind, ExitCode, Settings};
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SweepOptions {
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+    /// Spare the bakes that began less than this long ago.
+    pub older_than: Option<Duration>,
+}
+
+/// Everything of dead bakes, and what became of it.
+#[derive(Clone, Debug, Default)]
+pub struct SweepReport {
+    pub found: Vec<Found>,
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Found {
+    pub bake: String,
+    /// In EC2's words, or `ledger` for a bake whose things are not known.
+    pub kind: String,
+    pub id: String,
+    pub region: String,
+    /// Why it counts as left behind.
+    pub reason: String,
+    #[serde(flatten)]
+    pub fate: Fate,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "fate", rename_all = "kebab-case")]
+pub enum Fate {
+    Removed,
+    WouldBeRemoved,
+    /// A proven image whose bake died before it could say so.
+    Finished,
+    WouldBeFinished,
+    Spared {
+        why: String,
+    },
+    /// Could not be removed; `command` does or looks for it by hand.
+    Left {
+        error: String,
+        command: String,
+    },
+}
+
+impl SweepReport {
+    pub fn exit_code(&self) -> ExitCode {
+        let left = |found: &Found| matches!(found.fate, Fate::Left { .. });
+        if self.found.iter().any(left) {
+            ExitCode::LeftBehind
+        } else {
+            ExitCode::Done
+        }
+    }
+}
+
+/// A sweep of one region of one account.
+struct Sweep<'a> {
+    gateway: &'a Gateway,
+    settings: &'a Settings,
+    ladder: &'a Ladder,
+    options: SweepOptions,
+    bakes: Bakes,
+    here: PlaceOf,
+    now: Timestamp,
+    tell: &'a (dyn Fn(&str) + Send + Sync),
+    found: Mutex<Vec<Found>>,
+}
+
+impl Engine {
+    /// Looks for what dead bakes left and removes it; `tell` hears of it while it
+    /// goes on. What belongs to a living bake or to a finished image stays.
+    pub async fn sweep(
+        &self,
+        options: SweepOptions,
+        tell: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<SweepReport, Error> {
+        let identity = match self.gateway().caller_identity().await {
+            Ok(identity) => Some(identity),
+            Err(error) if matches!(error.kind(), Kind::Unauthorized | Kind::Unsupported) => None,
+            Err(error) => return Err(Error::new(ErrorKind::Planning(error))),
+        };
+        let sweep = Sweep {
+            gateway: self.gateway(),
+            settings: self.settings(),
+            ladder: self.ladder(),
+            options,
+            bakes: Bakes::under(&self.settings().home),
+            here: PlaceOf::new(self.gateway(), identity.as_ref()),
+            now: Timestamp::now(),
+            tell,
+            found: Mutex::default(),
+        };
+        let known = Box::pin(sweep.dead()).await?;
+        Box::pin(sweep.tagged(&known)).await?;
+        let mut found = std::mem::take(&mut *sweep.found());
+        found.sort_by(|a, b| (&a.bake, &a.kind, &a.id).cmp(&(&b.bake, &b.kind, &b.id)));
+        Ok(SweepReport { found })
+    }
+}
+
+/// Bakes that are not judged by their tags: they live, or their ledger was heeded.
+type Known = BTreeSet<BakeId>;
+
+impl Sweep<'_> {
+    fn found(&self) -> std::sync::MutexGuard<'_, Vec<Found>> {
+        self.found
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn note(&self, bake: &str, kind: &str, id: &str, reason: &str, fate: Fate) {
+        self.found().push(Found {
+            bake: bake.to_owned(),
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            region: self.here.region.clone(),
+            reason: reason.to_owned(),
+            fate,
+        });
+    }
+
+    fn note_effect(&self, bake: &BakeId, effect: &Effect, reason: &str, fate: Fate) {
+        let resource = resource(effect, &self.here.region);
+        self.note(bake.as_str(), &resource.kind, &resource.id, reason, fate);
+    }
+
+    /// Why a bake is too young to be touched.
+    fn too_young(&self, bake: &BakeId) -> Option<String> {
+        let limit = self.options.older_than?;
+        let age = self.now.duration_since(bake.began());
+        let old = jiff::SignedDuration::try_from(limit).is_ok_and(|limit| age >= limit);
+        (!old).then(|| format!("its bake began at {}", bake.began()))
+    }
+
+    /// Removes all that `saga` holds and is not kept, and notes what became of it.
+    async fn undo(&self, bake: &BakeId, saga: &Saga, reason: &str) -> Vec<Unreleased> {
+        let undo = CloudUndo::new(self.gateway.clone(), bake.clone());
+        let name = |effect: &Effect| {
+            let resource = resource(effect, &self.here.region);
+            format!("{} {} of {bake}", resource.kind, resource.id)
+        };
+        let heard = Mutex::new(BTreeSet::new());
+        let observe = |event: UndoEvent<'_>| match event {
+            UndoEvent::Started(effect) => (self.tell)(&format!("removing {}", name(effect))),
+            UndoEvent::Waiting { effect, state, .. } => {
+                let told = (effect.id.clone(), state.to_owned());
+                if heard.lock().is_ok_and(|mut heard| heard.insert(told)) {
+                    (self.tell)(&format!("waiting for {}: {state}", name(effect)));
+                }
+            }
+            UndoEvent::Released(_) | UndoEvent::Stuck(_) => {}
+        };
+        let UndoReport {
+            released,
+            unreleased,
+            ledger_errors,
+        } = saga
+            .undoing(&undo, self.settings.undo, self.ladder, &observe)
+            .all()
+            .await;
+        for error in ledger_errors {
+            (self.tell)(&format!("{bake}: the removal is not recorded: {error}"));
+        }
+        for effect in &released {
+            self.note_effect(bake, effect, reason, Fate::Removed);
+        }
+        for left in &unreleased {
+            let fate = Fate::Left {
+                error: left.failure.to_string(),
+                command: left.command.clone(),
+            };
+            self.note_effect(bake, &left.effect, reason, fate);
+        }
+        unreleased
+    }
+}
