@@ -2,6 +2,7 @@
 //! also what nobody was answered about.
 
 use forno_aws::TagMatch;
+use forno_events::Resource;
 use forno_saga::{Closing, Effect, Ledger, Phase, Saga};
 
 use super::{Fate, Known, Sweep};
@@ -18,7 +19,7 @@ impl Sweep<'_> {
             .list()
             .map_err(Error::io("list the bakes of this machine"))?;
         for folder in folders {
-            if self.one(&folder).await? {
+            if self.look_at(&folder).await? {
                 known.insert(folder.id().clone());
             }
         }
@@ -26,7 +27,7 @@ impl Sweep<'_> {
     }
 
     /// `false` where only its tags can tell.
-    async fn one(&self, folder: &BakeFolder) -> Result<bool, Error> {
+    async fn look_at(&self, folder: &BakeFolder) -> Result<bool, Error> {
         let bake = folder.id();
         if folder.is_alive()? {
             return Ok(true);
@@ -49,17 +50,18 @@ impl Sweep<'_> {
             return Ok(true);
         }
         let place: Option<PlaceOf> = serde_json::from_value(fold.place().clone()).ok();
-        let elsewhere = match place {
-            Some(place) if place.is_same(&self.here) => None,
+        let spared = match &place {
+            Some(place) if place.is_same(&self.here) => self.too_young(bake),
             Some(place) => Some(format!("it lies elsewhere: {place}")),
             None => Some("its ledger does not say where it lies".to_owned()),
         };
-        let spared = elsewhere.clone().or_else(|| self.too_young(bake));
         for effect in &left {
             match &spared {
                 Some(why) => {
+                    let region = place.as_ref().map_or("", |place| &place.region);
+                    let Resource { kind, id, .. } = resource(effect, region);
                     let fate = Fate::Spared { why: why.clone() };
-                    self.note_effect(bake, effect, REASON, fate);
+                    self.note_in(region, bake.as_str(), &kind, &id, REASON, fate);
                 }
                 None if self.options.dry_run => {
                     self.note_effect(bake, effect, REASON, Fate::WouldBeRemoved);

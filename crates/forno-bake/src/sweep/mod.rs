@@ -67,7 +67,26 @@ pub enum Fate {
     },
 }
 
+impl Found {
+    fn key(&self) -> (&str, &str, &str) {
+        (&self.bake, &self.kind, &self.id)
+    }
+}
+
 impl SweepReport {
+    /// Of several regions: what one sweep spared because it lies elsewhere is told
+    /// only where no other has settled it.
+    pub fn merge(reports: impl IntoIterator<Item = Self>) -> Self {
+        let mut found: Vec<Found> = reports
+            .into_iter()
+            .flat_map(|report| report.found)
+            .collect();
+        let is_spared = |found: &Found| matches!(found.fate, Fate::Spared { .. });
+        found.sort_by(|a, b| (a.key(), is_spared(a)).cmp(&(b.key(), is_spared(b))));
+        found.dedup_by(|later, first| later.key() == first.key());
+        Self { found }
+    }
+
     pub fn exit_code(&self) -> ExitCode {
         let left = |found: &Found| matches!(found.fate, Fate::Left { .. });
         if self.found.iter().any(left) {
@@ -117,9 +136,8 @@ impl Engine {
         };
         let known = Box::pin(sweep.dead()).await?;
         Box::pin(sweep.tagged(&known)).await?;
-        let mut found = std::mem::take(&mut *sweep.found());
-        found.sort_by(|a, b| (&a.bake, &a.kind, &a.id).cmp(&(&b.bake, &b.kind, &b.id)));
-        Ok(SweepReport { found })
+        let found = std::mem::take(&mut *sweep.found());
+        Ok(SweepReport::merge([SweepReport { found }]))
     }
 }
 
@@ -134,11 +152,15 @@ impl Sweep<'_> {
     }
 
     fn note(&self, bake: &str, kind: &str, id: &str, reason: &str, fate: Fate) {
+        self.note_in(&self.here.region, bake, kind, id, reason, fate);
+    }
+
+    fn note_in(&self, region: &str, bake: &str, kind: &str, id: &str, reason: &str, fate: Fate) {
         self.found().push(Found {
             bake: bake.to_owned(),
             kind: kind.to_owned(),
             id: id.to_owned(),
-            region: self.here.region.clone(),
+            region: region.to_owned(),
             reason: reason.to_owned(),
             fate,
         });
@@ -197,5 +219,48 @@ impl Sweep<'_> {
             self.note_effect(bake, &left.effect, reason, fate);
         }
         unreleased
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(id: &str, fate: Fate) -> Found {
+        Found {
+            bake: "base-1".into(),
+            kind: "key-pair".into(),
+            id: id.into(),
+            region: "us-east-1".into(),
+            reason: "test".into(),
+            fate,
+        }
+    }
+
+    #[test]
+    fn what_another_region_settled_is_told_once() {
+        let spared = Fate::Spared {
+            why: "elsewhere".into(),
+        };
+        let here = SweepReport {
+            found: vec![found("a", spared.clone()), found("b", spared.clone())],
+        };
+        let there = SweepReport {
+            found: vec![found("a", Fate::Removed), found("b", spared.clone())],
+        };
+        let both = SweepReport::merge([here, there]);
+        assert_eq!(both.found, [found("a", Fate::Removed), found("b", spared)]);
+        assert_eq!(both.exit_code(), ExitCode::Done);
+        let left = Fate::Left {
+            error: "no".into(),
+            command: "aws".into(),
+        };
+        let left = SweepReport {
+            found: vec![found("a", left)],
+        };
+        assert_eq!(
+            SweepReport::merge([left, both]).exit_code(),
+            ExitCode::LeftBehind
+        );
     }
 }

@@ -43,9 +43,13 @@ async fn key(rig: &Rig, bake: &BakeId, expires: &str) -> String {
 
 /// The ledger of a bake that imported its key and was then killed.
 async fn killed(rig: &Rig, bake: &BakeId) -> Ledger {
+    killed_in(rig, bake, rig.gateway.region()).await
+}
+
+async fn killed_in(rig: &Rig, bake: &BakeId, region: &str) -> Ledger {
     let identity = rig.gateway.caller_identity().await.unwrap();
     let place = json!({
-        "region": rig.gateway.region(),
+        "region": region,
         // That of an endpoint that has ended since.
         "endpoint_url": "http://127.0.0.1:1",
         "account": identity.account,
@@ -119,6 +123,24 @@ async fn a_dead_bake_is_taken_up_also_where_its_reply_never_came() {
     assert_eq!(fates(&found), [(alive_key.as_str(), &Fate::Removed)].into());
     assert_eq!(sweep(&rig, SweepOptions::default()).await, []);
     assert_eq!(rig.left().await, [""; 0]);
+    rig.end().await;
+}
+
+/// To look for it here would be to find nothing and to forget it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_bake_of_another_region_is_told_and_kept_in_mind() {
+    let rig = Rig::start().await;
+    let bake = BakeId::new("far");
+    drop(killed_in(&rig, &bake, "eu-west-1").await);
+    let found = sweep(&rig, SweepOptions::default()).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].region, "eu-west-1");
+    assert!(matches!(&found[0].fate, Fate::Spared { why } if why.contains("elsewhere")));
+    let ledger = Bakes::under(&rig.settings.home)
+        .folder(&bake)
+        .ledger()
+        .unwrap();
+    assert_eq!(ledger.fold.closing(), None);
     rig.end().await;
 }
 

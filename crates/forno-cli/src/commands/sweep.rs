@@ -19,16 +19,15 @@ pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<pr
     let ladder = Ladder::new();
     let report = block_on(async {
         let signals = signals::watch(ladder.clone())?;
-        let mut all = SweepReport::default();
+        let mut reports = Vec::new();
         for place in arguments.places() {
             if ladder.rung() > Rung::Running {
                 break;
             }
-            let swept = sweep(arguments, &place, region, &ladder, context).await?;
-            all.found.extend(swept.found);
+            reports.push(sweep(arguments, &place, region, &ladder, context).await?);
         }
         signals.abort();
-        Ok(all)
+        Ok(SweepReport::merge(reports))
     })?;
     tell(&report, arguments, context)?;
     let code = match report.exit_code() {
