@@ -93,9 +93,10 @@ cloud_init() {
   report cloud-init "$(left "$state/instance" "$state/instances" "$state/data" "$state/sem" "$root"/var/log/cloud-init*.log)"
 }
 
+# And by what a DHCP server knows this machine; systemd-networkd makes that of the machine id.
 dhcp_leases() {
-  set -- "$root"/var/lib/dhcp/*lease* "$root"/var/lib/dhclient/* "$root"/var/lib/dhcpcd/*lease* \
-    "$root"/var/lib/NetworkManager/*lease*
+  set -- "$root"/var/lib/dhcp/*lease* "$root"/var/lib/dhclient/* "$root"/var/lib/dhcpcd/* "$root/etc/dhcpcd.duid" \
+    "$root"/var/lib/NetworkManager/*lease* "$root/var/lib/NetworkManager/secret_key" "$root"/var/lib/systemd/network/*
   rm -f -- "$@"
   report dhcp-leases "$(left "$@")"
 }
@@ -128,11 +129,15 @@ package_caches() {
   if here && command -v apt-get >/dev/null 2>&1; then apt-get clean || warn "apt-get clean failed"; fi
   if here && command -v dnf >/dev/null 2>&1; then dnf -q clean all || warn "dnf clean failed"; fi
   rm -f -- "$root"/var/cache/apt/*.bin "$root"/var/cache/apt/archives/*.deb
+  homes | while IFS= read -r home; do rm -rf -- "$home/.cache/pip"; done
+  report package-caches "$(left "$root"/var/cache/apt/archives/*.deb)"
+}
+
+apt_lists() {
   if [ -d "$root/var/lib/apt/lists" ]; then
     find "$root/var/lib/apt/lists" -mindepth 1 -type f ! -name lock -delete
   fi
-  homes | while IFS= read -r home; do rm -rf -- "$home/.cache/pip"; done
-  report package-caches "$(left "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*_Packages)"
+  report apt-lists "$(left "$root"/var/lib/apt/lists/*_Packages)"
 }
 
 histories() {
@@ -191,6 +196,7 @@ for item; do
   random-seed) random_seed ;;
   network-names) network_names ;;
   package-caches) package_caches ;;
+  apt-lists) apt_lists ;;
   histories) histories ;;
   ansible-remains) ansible_remains ;;
   temporary-files) temporary_files ;;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use forno_link::{Command, Exit, Link, Stdin, capture};
 use secrecy::ExposeSecret;
 
-pub use options::{Allowed, Finding, SealItem, SealOptions, SealReport};
+pub use options::{Allowed, Finding, SealItem, SealOptions, SealReport, Unsearched};
 
 use crate::assertion::matches;
 use crate::error::StepErrorKind;
@@ -29,14 +29,18 @@ pub(crate) async fn run(
     ctx: &StepContext,
 ) -> Result<SealReport, StepError> {
     if let Some(home) = crate::stub::home(link, ctx).await? {
-        scan(link, options, &home, ctx).await?;
+        let scanned = scan(link, options, &home, ctx).await?;
         return Ok(SealReport {
             warnings: vec!["a stub has nothing to forget".into()],
+            allowed: scanned.allowed,
+            unsearched: scanned.unsearched,
             ..SealReport::default()
         });
     }
-    let report = forget(link, options, "", ctx).await?;
-    scan(link, options, "", ctx).await?;
+    let mut report = forget(link, options, "", ctx).await?;
+    let scanned = scan(link, options, "", ctx).await?;
+    report.allowed = scanned.allowed;
+    report.unsearched = scanned.unsearched;
     let sync = capture(link, Command::shell("sync").sudo(true), &ctx.cancel).await?;
     if !sync.exit.success() {
         let reason = sync.reason();
@@ -99,12 +103,19 @@ async fn forget(
     .tail(tail))
 }
 
+/// What a scan tells when it found nothing that must not be.
+#[derive(Debug, Default)]
+struct Scanned {
+    allowed: Vec<(Finding, String)>,
+    unsearched: Vec<Unsearched>,
+}
+
 async fn scan(
     link: &dyn Link,
     options: &SealOptions,
     root: &str,
     ctx: &StepContext,
-) -> Result<(), StepError> {
+) -> Result<Scanned, StepError> {
     let command = Command::script(SCAN, [root])
         .sudo(true)
         .stdin(Stdin::Bytes(Bytes::from(texts(options))));
@@ -115,34 +126,54 @@ async fn scan(
             "cannot look for secrets: {reason}"
         )));
     }
-    let mut findings: Vec<Finding> = output
-        .stdout
-        .lines()
-        .filter_map(|line| {
-            let (kind, path) = line.split_once(' ')?;
-            let path = path.strip_prefix(root).unwrap_or(path).to_owned();
-            let kind = match kind {
-                "secret" => "a secret of this bake",
-                "private-key" => "a private key",
-                _ => return None,
-            };
-            let allowed = options.allowed.iter().any(|a| matches(&a.path, &path));
-            (!allowed).then(|| Finding {
+    let mut scanned = Scanned::default();
+    let mut findings = Vec::new();
+    let mut more = false;
+    for line in output.stdout.lines() {
+        let Some((what, path)) = line.split_once('\t') else {
+            more |= line == "more";
+            continue;
+        };
+        let path = path.to_owned();
+        match what.split_once(' ') {
+            Some(("find", kind)) => {
+                let finding = Finding {
+                    path,
+                    kind: kind.to_owned(),
+                };
+                let allowed = options
+                    .allowed
+                    .iter()
+                    .find(|a| matches(&a.path, &finding.path));
+                match allowed {
+                    Some(allowed) => scanned.allowed.push((finding, allowed.reason.clone())),
+                    None => findings.push(finding),
+                }
+            }
+            Some(("unsearched", why)) => scanned.unsearched.push(Unsearched {
                 path,
-                kind: kind.to_owned(),
-            })
-        })
-        .collect();
-    if findings.is_empty() {
-        return Ok(());
+                why: why.to_owned(),
+            }),
+            _ => {}
+        }
     }
     findings.sort();
+    if more {
+        findings.push(Finding {
+            path: "and more".into(),
+            kind: "only the first are listed".into(),
+        });
+    }
+    if findings.is_empty() {
+        return Ok(scanned);
+    }
     Err(StepError::new(StepErrorKind::Secrets(findings)).hint(
-        "remove them in a last step; what a machine needs at run time it should get when it starts",
+        "remove them in a last step: what a machine needs at run time it should get when it starts; \
+         what is to be there is named with a reason in `[[seal.allow]]`",
     ))
 }
 
-/// One text a line; of a secret of many lines the longest.
+/// One text a line; of a text of many lines the longest.
 fn texts(options: &SealOptions) -> String {
     let mut texts = String::new();
     for secret in &options.secrets {
@@ -210,6 +241,8 @@ mod tests {
             ("var/lib/cloud/scripts/per-boot/mine.sh", "echo"),
             ("var/log/cloud-init-output.log", "x"),
             ("var/lib/dhcp/dhclient.eth0.leases", "lease"),
+            ("var/lib/dhcpcd/duid", "00:01"),
+            ("var/lib/NetworkManager/secret_key", "x"),
             ("var/lib/systemd/random-seed", "x"),
             ("etc/udev/rules.d/70-persistent-net.rules", "x"),
             ("etc/udev/rules.d/70-other.rules", "x"),
@@ -364,58 +397,214 @@ mod tests {
         assert!(dir.path().join("etc/ssh/ssh_host_ed25519_key").exists());
     }
 
+    fn put(root: &std::path::Path, files: &[(&str, String)]) {
+        for (path, content) in files {
+            let path = root.join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, content).unwrap();
+        }
+    }
+
+    /// Letters and digits as a generator of tokens would make them; put together
+    /// here, so that nobody who searches this repository finds one.
+    fn token(length: usize) -> String {
+        "aB3dE6gH9".chars().cycle().take(length).collect()
+    }
+
+    fn key(name: &str) -> String {
+        let dashes = "-----";
+        let body = token(64);
+        format!("{dashes}BEGIN {name}{dashes}\n{body}\n{body}\n{dashes}END {name}{dashes}\n")
+    }
+
     #[tokio::test]
     async fn secrets_are_found_by_path_and_kind() {
         let Some((_server, link, ctx)) = bench().await else {
             return;
         };
         let dir = tempfile::tempdir().unwrap();
-        for (path, content) in [
-            ("etc/app.conf", "token = hunter2-hunter2\n"),
-            ("opt/it's here/binary", "\0\u{1}hunter2-hunter2\0"),
+        let one_line = key("PRIVATE KEY").replace('\n', "\\n");
+        let encrypted = key("RSA PRIVATE KEY").replacen(
+            '\n',
+            "\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n",
+            1,
+        );
+        let putty = "PuTTY-User-Key-File-3: ssh-ed25519\nPrivate-Lines: 1\nAAAA\n";
+        let found: Vec<(&str, String)> = vec![
+            ("etc/app.conf", "token = hunter2-hunter2\n".into()),
+            ("opt/it's here/binary", "\0\u{1}hunter2-hunter2\0".into()),
             (
-                "home/a/.ssh/id",
-                "-----BEGIN OPENSSH PRIVATE KEY-----\nxyz\n",
+                "usr/lib/python3/dist-packages/x/s",
+                "hunter2-hunter2".into(),
+            ),
+            ("home/a/.ssh/id", key("OPENSSH PRIVATE KEY")),
+            ("home/a/id.ppk", putty.into()),
+            ("home/a/gpg", key("PGP PRIVATE KEY BLOCK")),
+            ("usr/local/etc/key", key("EC PRIVATE KEY")),
+            ("usr/lib/own/key", key("ENCRYPTED PRIVATE KEY")),
+            ("srv/old.key", encrypted),
+            (
+                "srv/account.json",
+                format!("{{\"type\": \"service_account\", \"private_key\": \"{one_line}\"}}"),
             ),
             (
-                "etc/ssl/private/snakeoil.key",
-                "-----BEGIN PRIVATE KEY-----\nxyz\n",
+                "srv/indented.yml",
+                format!("key: |\n    {}", key("PRIVATE KEY").replace('\n', "\n    ")),
             ),
             (
-                "opt/venv/lib/site-packages/t/test.pem",
-                "-----BEGIN RSA PRIVATE KEY-----\n",
+                "srv/aws.env",
+                format!("AWS_SECRET_ACCESS_KEY=\"{}\"\n", token(40)),
             ),
-            ("usr/share/doc/key", "-----BEGIN RSA PRIVATE KEY-----\n"),
-            ("usr/local/etc/key", "-----BEGIN EC PRIVATE KEY-----\n"),
-            ("etc/doc", "a key begins with -----BEGIN PRIVATE KEY-----\n"),
-            ("etc/innocent", "hunter2\n"),
-        ] {
-            let path = dir.path().join(path);
-            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-            fs_err::write(path, content).unwrap();
-        }
+            (
+                "srv/aws.py",
+                format!("connect('AKIA{}', '{}')\n", "Q2".repeat(8), token(40)),
+            ),
+            (
+                "srv/azure",
+                format!("Endpoint;AccountKey={}==\n", token(86)),
+            ),
+            ("srv/github", format!("x gh{}_{}\n", "p", token(36))),
+            (
+                "srv/github2",
+                format!("github{}_{}_{}", "_pat", token(22), token(59)),
+            ),
+            ("srv/gitlab", format!("gl{}-{}\n", "pat", token(20))),
+            (
+                "srv/slack",
+                format!("xo{}-12345678901-{}\n", "xb", token(24)),
+            ),
+            ("srv/npm", format!("np{}_{}\n", "m", token(36))),
+            ("srv/pypi", format!("py{}-AgE{}\n", "pi", token(60))),
+            ("srv/stripe", format!("sk_{}_{}\n", "live", token(24))),
+            ("srv/vault", format!("hv{}.{}\n", "s", token(30))),
+            ("root/.netrc", "machine x login y\n  password z\n".into()),
+            (
+                "etc/apt/auth.conf.d/x.conf",
+                "machine x login y password z\n".into(),
+            ),
+            (
+                "root/.git-credentials",
+                "https://me:word@git.example\n".into(),
+            ),
+            ("root/.npmrc", "//registry/:_authToken=abc\n".into()),
+            ("root/.pypirc", "[pypi]\npassword = abc\n".into()),
+            (
+                "root/.docker/config.json",
+                "{\"auths\":{\"r\":{\"auth\":\"YTpi\"}}}".into(),
+            ),
+            (
+                "root/.kube/config",
+                format!("users:\n- user:\n    token: {}\n", token(30)),
+            ),
+            (
+                "srv/kube.yml",
+                format!("    client-key-data: {}\n", token(80)),
+            ),
+            ("root/.aws/credentials", "aws_session_token = abc\n".into()),
+        ];
+        put(dir.path(), &found);
+        put(
+            dir.path(),
+            &[("var/lib/dpkg/info/x.md5sums", String::new())],
+        );
+        let large = fs_err::File::create(dir.path().join("srv/large")).unwrap();
+        large.set_len(200 << 20).unwrap();
         let options = SealOptions {
             secrets: vec![SecretString::from("hunter2-hunter2")],
-            allowed: vec![Allowed {
-                path: "/etc/ssl/private/*".into(),
-                reason: "made for this test".into(),
-            }],
             ..SealOptions::default()
         };
         let root = dir.path().to_str().unwrap();
         let error = scan(&*link, &options, root, &ctx).await.unwrap_err();
-        insta::assert_snapshot!(error.to_string(), @r"
-        secrets would be baked in:
-        /etc/app.conf: a secret of this bake
-        /home/a/.ssh/id: a private key
-        /opt/it's here/binary: a secret of this bake
-        /usr/local/etc/key: a private key
-        ");
+        insta::assert_snapshot!(error.to_string());
         assert!(!error.to_string().contains("hunter2"));
 
-        let empty = tempfile::tempdir().unwrap();
-        scan(&*link, &options, empty.path().to_str().unwrap(), &ctx)
-            .await
-            .unwrap();
+        let options = SealOptions {
+            allowed: vec![Allowed {
+                path: "/*".into(),
+                reason: "made for this test".into(),
+            }],
+            ..options
+        };
+        let scanned = scan(&*link, &options, root, &ctx).await.unwrap();
+        let told: std::collections::BTreeSet<_> = scanned
+            .allowed
+            .iter()
+            .map(|(finding, _)| finding.path.trim_start_matches('/'))
+            .collect();
+        assert_eq!(told, found.iter().map(|(path, _)| *path).collect());
+        assert_eq!(scanned.allowed[0].1, "made for this test");
+        let unsearched = Unsearched {
+            path: "/srv/large".into(),
+            why: "larger than 128 MiB".into(),
+        };
+        assert_eq!(scanned.unsearched, [unsearched]);
+    }
+
+    #[tokio::test]
+    async fn what_only_speaks_of_secrets_or_is_public_is_none() {
+        let Some((_server, link, ctx)) = bench().await else {
+            return;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let dashes = "-----";
+        let packaged = key("PRIVATE KEY");
+        let begin = format!("{dashes}BEGIN PRIVATE KEY{dashes}");
+        put(
+            dir.path(),
+            &[
+                ("etc/short", "hunter2".into()),
+                ("etc/doc", format!("a key begins with\n{begin}\nand ends\n")),
+                ("srv/template", format!("{begin}\n{{{{ key }}}}\n")),
+                ("srv/public.pem", key("CERTIFICATE")),
+                ("srv/own.pub", key("PUBLIC KEY")),
+                ("srv/Go", format!("\0{begin}{}", token(80))),
+                (
+                    "srv/aws.md",
+                    format!("AWS_SECRET_ACCESS_KEY={}EXAMPLEKEY", token(30)),
+                ),
+                (
+                    "srv/id",
+                    format!("AKIA{}\n{}\n", "Q2".repeat(8), "0a".repeat(20)),
+                ),
+                ("srv/names", format!("sha_gh{}_{}\n", "p", token(36))),
+                ("root/.npmrc", "//registry/:_authToken=${TOKEN}\n".into()),
+                ("root/.netrc", "machine x login y\n".into()),
+                ("root/.docker/config.json", "{\"auths\":{}}".into()),
+                ("root/.kube/config", "clusters: []\n".into()),
+                (
+                    "opt/venv/lib/site-packages/t/test.pem",
+                    key("RSA PRIVATE KEY"),
+                ),
+                ("etc/ssl/private/ssl-cert-snakeoil.key", key("PRIVATE KEY")),
+                ("usr/share/doc/x/key", packaged.clone()),
+                ("lib/x/key", packaged),
+                ("etc/binary", "\0\u{1}\u{2}hunter2".into()),
+            ],
+        );
+        // Sums as dpkg has them, also for a path from before /lib was /usr/lib.
+        let sums = "cd \"$0\"; mkdir -p var/lib/dpkg/info usr/lib; mv lib/x usr/lib; \
+            { md5sum usr/share/doc/x/key; md5sum usr/lib/x/key | sed s,usr/,,; } >var/lib/dpkg/info/x.md5sums";
+        let status = std::process::Command::new("/bin/sh")
+            .args(["-c", sums])
+            .arg(dir.path())
+            .status();
+        assert!(status.unwrap().success());
+        let root = dir.path().to_str().unwrap();
+        let options = SealOptions {
+            secrets: vec![SecretString::from("hunter2-hunter2")],
+            ..SealOptions::default()
+        };
+        let scanned = scan(&*link, &options, root, &ctx).await;
+        let scanned = scanned.unwrap_or_else(|error| panic!("{error}"));
+        assert!(scanned.allowed.is_empty() && scanned.unsearched.is_empty());
+
+        // One that was changed is not the package's any more.
+        let key = dir.path().join("usr/share/doc/x/key");
+        fs_err::write(&key, fs_err::read_to_string(&key).unwrap() + "\n").unwrap();
+        let error = scan(&*link, &options, root, &ctx).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "secrets would be baked in:\n/usr/share/doc/x/key: a private key"
+        );
     }
 }

@@ -12,11 +12,14 @@ pub enum SealItem {
     MachineId,
     /// State, user data and logs of cloud-init: the next boot is a first boot.
     CloudInit,
+    /// Leases, and the identity that a DHCP client keeps.
     DhcpLeases,
     RandomSeed,
     /// Names given to network cards of this machine.
     NetworkNames,
     PackageCaches,
+    /// The indexes of apt: the next `apt-get update` brings them back.
+    AptLists,
     Histories,
     /// What Ansible leaves in home folders.
     AnsibleRemains,
@@ -25,7 +28,7 @@ pub enum SealItem {
 }
 
 impl SealItem {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::AuthorizedKeys,
         Self::HostKeys,
         Self::MachineId,
@@ -34,6 +37,7 @@ impl SealItem {
         Self::RandomSeed,
         Self::NetworkNames,
         Self::PackageCaches,
+        Self::AptLists,
         Self::Histories,
         Self::AnsibleRemains,
         Self::TemporaryFiles,
@@ -51,6 +55,7 @@ impl SealItem {
             Self::RandomSeed => "random-seed",
             Self::NetworkNames => "network-names",
             Self::PackageCaches => "package-caches",
+            Self::AptLists => "apt-lists",
             Self::Histories => "histories",
             Self::AnsibleRemains => "ansible-remains",
             Self::TemporaryFiles => "temporary-files",
@@ -65,7 +70,8 @@ pub struct SealOptions {
     pub key_blobs: Vec<String>,
     /// Not forgotten.
     pub keep: Vec<SealItem>,
-    /// Values that must not be on the disk.
+    /// Texts that give a secret away when they stand in a file: every secret in
+    /// all forms that are to be found. Of several lines the longest is looked for.
     pub secrets: Vec<SecretString>,
     /// Places where the scan may find something.
     pub allowed: Vec<Allowed>,
@@ -83,8 +89,16 @@ pub struct Allowed {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     pub path: String,
-    /// `a secret of this bake`, `a private key`.
+    /// Such as `a secret of this bake`, `a private key`.
     pub kind: String,
+}
+
+/// A file that could not be searched.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unsearched {
+    pub path: String,
+    /// Such as `larger than 128 MiB`.
+    pub why: String,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -92,4 +106,7 @@ pub struct SealReport {
     /// What was forgotten.
     pub forgotten: Vec<SealItem>,
     pub warnings: Vec<String>,
+    /// Found where it may be, with the reason.
+    pub allowed: Vec<(Finding, String)>,
+    pub unsearched: Vec<Unsearched>,
 }
