@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use serde::{Serialize, Serializer};
 
-use crate::model::{Architecture, Assertion, Disk, Imds, OnFailure, Timeouts};
+use crate::model::{Architecture, Assertion, Disk, Imds, OnFailure, SealAllow, SealItem, Timeouts};
 use crate::text::{Late, Text, Value};
 use crate::units::{Mode, Period};
 
@@ -36,6 +36,9 @@ pub struct Recipe {
     pub builder: Builder,
     pub steps: Vec<Step>,
     pub checks: Vec<Check>,
+    /// Left out where it says nothing: a recipe without it keeps its digest.
+    #[serde(skip_serializing_if = "Seal::is_empty")]
+    pub seal: Seal,
     pub prove: Prove,
     pub tests: Vec<Test>,
     /// Keys the digest's hashes of secrets, see [`crate::digest()`].
@@ -220,7 +223,7 @@ impl Action {
 #[derive(Clone, Debug, Serialize)]
 pub struct Shell {
     pub script: Script,
-    pub args: Vec<Text>,
+    pub args: Vec<String>,
     pub sudo: bool,
     /// `None`: the script's own `#!` line, or `/bin/sh -e` without one. Never empty.
     pub interpreter: Option<Vec<String>>,
@@ -285,7 +288,7 @@ pub struct Ansible {
     pub verbosity: u8,
     /// Of ansible-playbook on the baking machine.
     pub env: BTreeMap<String, Text>,
-    pub args: Vec<Text>,
+    pub args: Vec<String>,
 }
 
 /// An assertion about the builder.
@@ -296,6 +299,21 @@ pub struct Check {
     pub attempts: u32,
     pub pause: Period,
     pub assertion: Assertion,
+}
+
+/// How the builder is made ready to become an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Seal {
+    /// Not forgotten. In order, each once.
+    pub keep: Vec<SealItem>,
+    /// Where a find is no fault, and why.
+    pub allow: Vec<SealAllow>,
+}
+
+impl Seal {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The machine started from the new image.

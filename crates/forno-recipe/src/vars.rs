@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::diagnostic::{Diagnostics, Problem, Span};
 use crate::model::{VarDefault, VarEntry, VarSpec, VarType};
@@ -144,6 +144,11 @@ pub(crate) fn resolve(
             diagnostics,
         );
     }
+    for (name, pending) in &pending {
+        if let State::Done(Some(var)) = &pending.state {
+            refuse_short(name, pending.entry, &var.value, diagnostics);
+        }
+    }
     let vars = pending
         .into_iter()
         .filter_map(|(name, pending)| match pending.state {
@@ -152,6 +157,29 @@ pub(crate) fn resolve(
         })
         .collect();
     Resolved { vars, context }
+}
+
+/// Fewer characters than this stand in innocent output by chance: masked there,
+/// they would be told, and on a disk they would be found everywhere.
+pub const SHORTEST_SECRET: usize = 8;
+
+fn refuse_short(name: &str, entry: &Entry, value: &VarValue, diagnostics: &mut Diagnostics) {
+    let VarValue::Secret(secret) = value else {
+        return;
+    };
+    if secret.expose_secret().trim().chars().count() < SHORTEST_SECRET {
+        diagnostics.push(
+            Problem::new(format!(
+                "the secret `{name}` has fewer than {SHORTEST_SECRET} characters"
+            ))
+            .at(entry.key_span.clone())
+            .label("cannot be kept out of output")
+            .help(
+                "so short a text stands in innocent output too, and masking it there would give it away: \
+                 use a longer one, or no `secret = true` where it is none",
+            ),
+        );
+    }
 }
 
 /// Can be written after `vars.` in a template.

@@ -341,6 +341,53 @@ fn a_var_file_is_shown_without_its_values() {
 }
 
 #[test]
+fn a_secret_too_short_to_be_masked_or_where_processes_show_it() {
+    let fixture = Fixture::below_head(
+        r#"
+[vars]
+pin   = { from = "env:PIN", secret = true }
+token = { from = "env:TOKEN", secret = true }
+
+[[step]]
+shell = { script = "s.sh", args = ["--token", "{{ vars.token }}"] }
+
+[[step]]
+ansible = { playbook = "p.yml", args = ["-e", "token={{ vars.token }}"] }
+"#,
+    )
+    .file("images/s.sh", "true\n")
+    .file("images/p.yml", "[]\n");
+    let given = environment(&[("PIN", " 4711471 "), ("TOKEN", "hunter2-hunter2")]);
+    let complaint = fixture.complaint_of("worker", &given);
+    assert!(!complaint.contains("4711") && !complaint.contains("hunter2"));
+    assert_snapshot!(complaint);
+}
+
+#[test]
+fn a_seal_that_keeps_or_allows_what_it_must_not() {
+    let fixture = Fixture::below_head(
+        r#"
+[seal]
+keep = ["logs", "machine_id", "aptlists", "zebra"]
+
+[[seal.allow]]
+path = "/srv/test/*.key"
+
+[[seal.allow]]
+path   = "srv/test.key"
+reason = " "
+
+[[seal.allow]]
+path   = "/*"
+reason = "in a hurry"
+"#,
+    );
+    assert_snapshot!(fixture.complaint());
+    let twice = Fixture::below_head("[seal]\nkeep = [\"logs\", \"logs\"]\n");
+    assert_snapshot!("kept_twice", twice.complaint());
+}
+
+#[test]
 fn forno_toml_is_checked_too() {
     let fixture = Fixture::below_head("").file(
         "forno.toml",

@@ -24,7 +24,10 @@ fn read(text: &str) -> Result<Recipe, Diagnostics> {
     result
 }
 
-const KEYS: [&str; 46] = [
+const KEYS: [&str; 49] = [
+    "seal",
+    "keep",
+    "allow",
     "schema",
     "image",
     "name",

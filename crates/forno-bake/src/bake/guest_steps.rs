@@ -70,7 +70,7 @@ fn shell(shell: &recipe::Shell) -> guest::Shell {
             }
             recipe::Script::File(path) => guest::Script::File(path.absolute.clone()),
         },
-        args: shell.args.iter().map(secret).collect(),
+        args: shell.args.iter().map(|arg| arg.as_str().into()).collect(),
         sudo: shell.sudo,
         interpreter: shell.interpreter.clone(),
         valid_exit_codes: shell
@@ -123,11 +123,7 @@ fn ansible(ansible: &recipe::Ansible) -> guest::Ansible {
         r#become: ansible.r#become,
         verbosity: ansible.verbosity,
         env: env(&ansible.env),
-        args: ansible
-            .args
-            .iter()
-            .map(|arg| arg.expose().to_owned())
-            .collect(),
+        args: ansible.args.clone(),
     }
 }
 

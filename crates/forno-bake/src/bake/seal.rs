@@ -1,27 +1,38 @@
-//! Phase 7: the builder forgets what is its own or ours.
+//! Phase 7: the builder forgets what is its own or ours, and shows that no
+//! secret is left on it.
+
+use std::collections::BTreeSet;
 
 use forno_events::Severity;
-use forno_guest::SealOptions;
+use forno_guest::{Allowed, SealItem, SealOptions, SealReport};
 use forno_link::Link as _;
+use forno_recipe::{Recipe, SealItem as Named};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::connect::{Connected, raced};
 use super::context::Context;
 use super::guest_steps::of_step;
 use super::key_pair::Key;
+use crate::journal;
 use crate::plan::ids;
 use crate::{Error, ErrorKind};
 
 pub(super) async fn seal(ctx: &Context, builder: &Connected, key: &Key) -> Result<(), Error> {
     let step = ids::seal();
+    let recipe = &ctx.prepared.recipe;
     let options = SealOptions {
         key_blobs: vec![key.identity.public_blob()],
-        secrets: ctx
-            .prepared
-            .recipe
-            .secrets()
-            .map(|(_, secret)| secret.clone())
+        keep: recipe.seal.keep.iter().copied().map(item).collect(),
+        secrets: texts(recipe),
+        allowed: recipe
+            .seal
+            .allow
+            .iter()
+            .map(|allow| Allowed {
+                path: allow.path.clone(),
+                reason: allow.reason.clone(),
+            })
             .collect(),
-        ..SealOptions::default()
     };
     let work = async {
         builder
@@ -33,10 +44,67 @@ pub(super) async fn seal(ctx: &Context, builder: &Connected, key: &Key) -> Resul
     let report = ctx
         .step(&step, raced(ctx, &step, &builder.machine, work))
         .await?;
-    for warning in report.warnings {
-        ctx.note(Severity::Warning, warning);
-    }
+    tell(ctx, report);
     builder.link.close().await;
     super::connect::forget(ctx);
     Ok(())
+}
+
+/// What gives a secret away in a file.
+fn texts(recipe: &Recipe) -> Vec<SecretString> {
+    let texts: BTreeSet<String> = recipe
+        .secrets()
+        .flat_map(|(_, secret)| journal::on_disk(secret.expose_secret()))
+        .collect();
+    texts.into_iter().map(SecretString::from).collect()
+}
+
+fn tell(ctx: &Context, report: SealReport) {
+    for warning in report.warnings {
+        ctx.note(Severity::Warning, warning);
+    }
+    for (finding, reason) in report.allowed {
+        let (path, kind) = (finding.path, finding.kind);
+        ctx.note(Severity::Info, format!("{path}: {kind}, allowed: {reason}"));
+    }
+    for file in report.unsearched {
+        let (path, why) = (file.path, file.why);
+        ctx.note(
+            Severity::Warning,
+            format!("not searched for secrets: {path} ({why})"),
+        );
+    }
+}
+
+const fn item(named: Named) -> SealItem {
+    match named {
+        Named::AuthorizedKeys => SealItem::AuthorizedKeys,
+        Named::HostKeys => SealItem::HostKeys,
+        Named::MachineId => SealItem::MachineId,
+        Named::CloudInit => SealItem::CloudInit,
+        Named::DhcpLeases => SealItem::DhcpLeases,
+        Named::RandomSeed => SealItem::RandomSeed,
+        Named::NetworkNames => SealItem::NetworkNames,
+        Named::PackageCaches => SealItem::PackageCaches,
+        Named::AptLists => SealItem::AptLists,
+        Named::Histories => SealItem::Histories,
+        Named::AnsibleRemains => SealItem::AnsibleRemains,
+        Named::TemporaryFiles => SealItem::TemporaryFiles,
+        Named::Logs => SealItem::Logs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name means the same to the recipe and to the guest.
+    #[test]
+    fn items_are_called_the_same_everywhere() {
+        for guest in SealItem::ALL {
+            let name = serde_json::Value::from(guest.as_str());
+            let named: Named = serde_json::from_value(name).unwrap();
+            assert_eq!(item(named), guest);
+        }
+    }
 }

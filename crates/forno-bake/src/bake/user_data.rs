@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-/// The transient unit of the dead man's switch; the seal stops it.
+/// The transient unit of the dead man's switch: in the memory of one boot only.
+/// The seal forgets the user data, which alone arms it.
 pub(crate) const DEADLINE_UNIT: &str = "forno-deadline";
 
 /// The cloud-config of a machine; `also` is user data of the recipe.

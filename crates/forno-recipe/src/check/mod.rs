@@ -8,6 +8,7 @@ mod assertion;
 mod builder;
 mod files;
 mod image;
+mod seal;
 mod step;
 
 use crate::diagnostic::{Diagnostics, Problem, Span};
@@ -97,6 +98,7 @@ pub(crate) fn recipe(
     let prove = builder::check_prove(&mut checks, file.prove, &builder);
     let steps = step::check(&mut checks, file.step);
     let checked = assertion::check(&mut checks, file.check);
+    let seal = seal::check(&mut checks, file.seal);
     let tests = assertion::check_tests(&mut checks, file.test);
     diagnostics.extend(checks.walk.diagnostics);
     let Some(image) = image.filter(|_| diagnostics.is_empty()) else {
@@ -114,6 +116,7 @@ pub(crate) fn recipe(
         builder,
         steps,
         checks: checked,
+        seal,
         prove,
         tests,
         digest_key: inputs.digest_key.clone(),

@@ -8,6 +8,7 @@
 mod assertion;
 mod builder;
 mod image;
+mod seal;
 mod step;
 mod top;
 
@@ -16,6 +17,7 @@ pub use assertion::{
     Protocol, ServiceAssertion, UserAssertion,
 };
 pub use builder::{Architecture, Disk, Imds, ImdsTokens, Timeouts, VolumeType};
+pub use seal::{SealAllow, SealItem};
 pub use step::OnFailure;
 
 pub(crate) use assertion::{CheckEntry, ProveTable, TestEntry, TestKindEntry};
@@ -23,5 +25,6 @@ pub(crate) use builder::{BuilderTable, Connect};
 pub(crate) use image::{
     ImageTable, PublishTable, SourceTable, VarDefault, VarEntry, VarSpec, VarType,
 };
+pub(crate) use seal::SealTable;
 pub(crate) use step::{ActionEntry, AnsibleEntry, FileEntry, ShellEntry, StepEntry};
 pub(crate) use top::{ProjectFile, RecipeFile};

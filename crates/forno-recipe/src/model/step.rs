@@ -77,8 +77,9 @@ pub(crate) struct ShellEntry {
     /// Commands: a string, or a list of lines of one script.
     #[schemars(extend("x-forno-template" = "unless-false"))]
     pub(crate) run: Option<Lines>,
-    /// Arguments of the script.
-    pub(crate) args: Vec<Text>,
+    /// Arguments of the script. No place for secrets: every process of the
+    /// machine can read them.
+    pub(crate) args: Vec<String>,
     /// Whether it runs as root, by sudo.
     pub(crate) sudo: bool,
     /// The program that runs it, a string or a list of words. Default: the
@@ -163,9 +164,9 @@ pub(crate) struct AnsibleEntry {
     /// Environment variables of ansible-playbook on this machine.
     #[serde(default)]
     pub(crate) env: BTreeMap<String, Text>,
-    /// More arguments of ansible-playbook, as they are.
+    /// More arguments of ansible-playbook, as they are. No place for secrets.
     #[serde(default)]
-    pub(crate) args: Vec<Text>,
+    pub(crate) args: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    BuilderTable, CheckEntry, ImageTable, ProveTable, PublishTable, SourceTable, StepEntry,
-    TestEntry, VarEntry,
+    BuilderTable, CheckEntry, ImageTable, ProveTable, PublishTable, SealTable, SourceTable,
+    StepEntry, TestEntry, VarEntry,
 };
 use crate::text::Late;
 
@@ -38,6 +38,9 @@ pub(crate) struct RecipeFile {
     /// What must hold on the builder before its disk becomes an image. Each
     /// has exactly one of `file`, `package`, `service`, `port`, `user` and `command`.
     pub(crate) check: Vec<Option<CheckEntry>>,
+    /// What the builder forgets before its disk becomes an image, and what the
+    /// search for secrets may find on it.
+    pub(crate) seal: SealTable,
     /// The machine on which the finished image is tested.
     pub(crate) prove: ProveTable,
     /// What must hold on a machine started from the new image. Each has `run`,

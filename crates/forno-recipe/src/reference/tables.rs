@@ -84,6 +84,17 @@ fn table(out: &mut String, path: &str, schema: &Json, root: &Json) {
             );
             keys(out, &below, root);
         }
+        if below["type"] == "array" && items(&below, root)["properties"].is_object() {
+            let items = items(&below, root);
+            write(
+                out,
+                &format!(
+                    "#### `[[{path}.{name}]]`\n\n{}\n\n",
+                    text(&items["description"])
+                ),
+            );
+            keys(out, &items, root);
+        }
     }
     alternatives(out, path, schema, root);
 }
@@ -146,7 +157,9 @@ fn keys(out: &mut String, schema: &Json, root: &Json) {
         } else {
             about
         };
-        for branch in whole["oneOf"].as_array().into_iter().flatten() {
+        let choices = [&whole, &items(&whole, root)]
+            .map(|schema| schema["oneOf"].as_array().cloned().unwrap_or_default());
+        for branch in choices.iter().flatten() {
             if let (Some(choice), said) = (branch["const"].as_str(), text(&branch["description"]))
                 && !said.is_empty()
             {
