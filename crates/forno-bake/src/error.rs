@@ -73,6 +73,9 @@ pub enum ErrorKind {
     },
     #[error(transparent)]
     Secret(#[from] TooShort),
+    /// One of the others, whose own words hold a secret.
+    #[error("{message}")]
+    Masked { message: String, exit: ExitCode },
     /// An image that this one starts from was not made.
     #[error("not tried: `{0}`, which it starts from, was not made")]
     BaseFailed(String),
@@ -110,7 +113,7 @@ impl Error {
             K::Connect(_) => ExitCode::CannotConnect,
             K::Check { .. } => ExitCode::CheckFailed,
             K::Capture(_) => ExitCode::Capture,
-            K::OutOfTime { exit, .. } => *exit,
+            K::OutOfTime { exit, .. } | K::Masked { exit, .. } => *exit,
             K::Cancelled(_) => ExitCode::Interrupted,
             K::Ledger(_) | K::Io { .. } | K::BaseFailed(_) => ExitCode::Unexpected,
         }
@@ -120,7 +123,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         self.hint.clone().or_else(|| match &self.kind {
             ErrorKind::Planning(error) | ErrorKind::Network { error, .. } => error.hint(),
-            ErrorKind::Secret(_) => Some("use a longer secret".to_owned()),
+            ErrorKind::Secret(_) => {
+                Some("use a longer one; so short a text stands in innocent output, too".to_owned())
+            }
             _ => None,
         })
     }
@@ -147,10 +152,19 @@ impl Error {
             | K::Ledger(_)
             | K::Io { .. }
             | K::Secret(_)
+            | K::Masked { .. }
             | K::BaseFailed(_) => {}
         }
-        if let Some(hint) = &mut self.hint {
-            mask(hint);
+        if let Some(hint) = self.hint() {
+            let safe = journal.mask(&hint);
+            if safe != hint {
+                self.hint = Some(safe);
+            }
+        }
+        let (full, exit) = (self.full(), self.exit_code());
+        let message = journal.mask(&full);
+        if message != full {
+            self.kind = K::Masked { message, exit };
         }
         self
     }

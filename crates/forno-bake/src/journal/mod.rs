@@ -1,9 +1,11 @@
 //! Where the events of a bake go: numbered, masked, recorded, handed on.
 
+mod forms;
 mod hub;
 mod mask;
 mod record;
 
+pub(crate) use forms::on_disk;
 pub(crate) use hub::Hub;
 pub use hub::Subscription;
 pub(crate) use mask::StreamMask;

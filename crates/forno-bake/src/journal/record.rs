@@ -51,11 +51,7 @@ impl Journal {
     /// Begins the recording of a bake in its folder `dir`.
     pub(crate) fn create(dir: &Path, bake: BakeId, masker: Masker, hub: Hub) -> io::Result<Self> {
         fs_err::create_dir_all(folder::steps(dir))?;
-        let events = fs_err::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(folder::events(dir))?
-            .into_file();
+        let events = folder::append(&folder::events(dir))?;
         Ok(Self(Arc::new(Inner {
             bake,
             dir: dir.to_owned(),
@@ -173,13 +169,9 @@ impl State {
 
     fn log(&mut self, inner: &Inner, step: &StepId, line: &str) {
         if !self.logs.contains_key(step) {
-            let opened = fs_err::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(folder::step_log(&inner.dir, step));
-            match opened {
+            match folder::append(&folder::step_log(&inner.dir, step)) {
                 Ok(file) => {
-                    self.logs.insert(step.clone(), file.into_file());
+                    self.logs.insert(step.clone(), file);
                 }
                 // The line still goes to `events.jsonl` and to the listeners.
                 Err(error) => {
@@ -291,7 +283,9 @@ fn mask_texts(value: &mut Value, masker: &Masker) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
     use forno_events::Outcome;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::BakeFolder;
@@ -401,5 +395,114 @@ mod tests {
         assert_eq!(open[0].1, 2);
         rig.journal.emit(finished());
         assert!(rig.journal.open_steps().is_empty());
+    }
+
+    /// Everything that can be said with a text of others, and where it ends up.
+    fn say(journal: &Journal, text: &str) {
+        let step = || StepId::new("step-01");
+        for line in text.split('\n') {
+            journal.emit(output(line));
+        }
+        journal.emit(Event::StepRetry {
+            step: step(),
+            next_attempt: 2,
+            delay_ms: 0,
+            error: text.into(),
+        });
+        journal.emit(Event::Task {
+            step: step(),
+            name: text.into(),
+            outcome: Some(text.into()),
+        });
+        journal.emit(Event::Waiting {
+            step: step(),
+            what: text.into(),
+            resource: Some(text.into()),
+            state: text.into(),
+            waited_ms: 0,
+            deadline_ms: 0,
+        });
+        journal.emit(Event::Note {
+            severity: Severity::Info,
+            message: text.into(),
+            hint: Some(text.into()),
+        });
+        journal.emit(Event::StepFinished {
+            step: step(),
+            outcome: Outcome::Failed,
+            attempt: 1,
+            elapsed_ms: 1,
+            message: Some(text.into()),
+        });
+    }
+
+    fn errors(text: &str) -> Vec<crate::Error> {
+        use crate::ErrorKind as K;
+        let io = || io::Error::other(text.to_owned());
+        vec![
+            crate::Error::new(K::Recipe(text.into())).with_hint(text),
+            crate::Error::new(K::Step {
+                step: text.into(),
+                error: text.into(),
+            }),
+            crate::Error::new(K::Check {
+                what: "check",
+                name: text.into(),
+                error: text.into(),
+            }),
+            crate::Error::io("write")(io()),
+            crate::Error::new(K::Ledger(forno_saga::Error::Alive(text.into()))),
+            crate::Error::new(K::BaseFailed(text.into())),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever the secret, however it is written and broken into lines.
+        #[test]
+        fn no_sink_holds_a_secret(
+            secret in "[!-)+-~]{8,40}",
+            how in 0..4_usize,
+            breaks in prop::collection::vec(0..80_usize, 0..3),
+        ) {
+            let encode: fn(&str) -> String = [
+                |text: &str| text.to_owned(),
+                |text: &str| base64::engine::general_purpose::STANDARD.encode(text),
+                |text: &str| {
+                    let quoted = serde_json::to_string(text).unwrap();
+                    quoted[1..quoted.len() - 1].to_owned()
+                },
+                |text: &str| text.replace('\'', r"'\''"),
+            ][how];
+            let hidden = encode(&secret);
+            let mut text = format!("x {hidden} y");
+            for at in breaks {
+                text.insert(at.min(text.len()), '\n');
+            }
+            let rig = rig(&secret);
+            let mut listener = rig.hub.subscribe();
+            say(&rig.journal, &text);
+
+            let mut sinks: Vec<String> = errors(&text)
+                .into_iter()
+                .map(|error| error.masked(&rig.journal))
+                .map(|error| format!("{}{:?}", error.full(), error.hint()))
+                .collect();
+            while let Some(envelope) = listener.try_recv() {
+                sinks.push(format!("{envelope:?}"));
+            }
+            let log = rig.folder.step_log(&StepId::new("step-01"));
+            sinks.push(fs_err::read_to_string(log).unwrap());
+            let events = folder::events(rig.folder.path());
+            sinks.push(fs_err::read_to_string(events).unwrap());
+            prop_assert_eq!(sinks.len(), 6 + 5 + text.split('\n').count() + 2);
+            for sink in sinks {
+                // As it stands in a string of JSON or of Rust, and across lines.
+                let joined = sink.replace("\\n", "").replace('\n', "");
+                let quoted = encode(&secret).escape_debug().to_string();
+                prop_assert!(!joined.contains(&hidden) && !joined.contains(&quoted), "{}", sink);
+            }
+        }
     }
 }
