@@ -1,8 +1,10 @@
 //! Where the files of a bake lie, known in one place.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use forno_events::StepId;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 
 pub(crate) fn recipe(dir: &Path) -> PathBuf {
     dir.join("recipe.json")
@@ -26,6 +28,13 @@ pub(crate) fn manifest(dir: &Path) -> PathBuf {
 
 pub(crate) fn connection(dir: &Path) -> PathBuf {
     dir.join("connection.json")
+}
+
+/// A file that grows, for its owner's eyes only: what steps say is their business.
+pub(crate) fn append(path: &Path) -> std::io::Result<File> {
+    let mut options = fs_err::OpenOptions::new();
+    options.create(true).append(true).mode(0o600);
+    Ok(options.open(path)?.into_file())
 }
 
 /// Writes a file so that it is there whole or not at all.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use forno_events::BakeId;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -41,6 +42,7 @@ impl Ledger {
             .create_new(true)
             .read(true)
             .write(true)
+            .mode(0o600)
             .open(read::path(dir))
             .map_err(Error::io("create a ledger"))?
             .into_file();
@@ -69,6 +71,7 @@ impl Ledger {
             .truncate(false)
             .read(true)
             .write(true)
+            .mode(0o600)
             .open(read::path(dir))
             .map_err(Error::io("open a ledger"))?
             .into_file();

@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::Error;
@@ -26,6 +27,7 @@ impl BakeLock {
             .truncate(false)
             .read(true)
             .write(true)
+            .mode(0o600)
             .open(path(dir))
             .map_err(Error::io("open the lock of a bake"))?;
         match flock(file.file(), FlockOperation::NonBlockingLockExclusive) {

@@ -4,6 +4,7 @@
 //! requirements; what is not is fetched anew each time.
 
 use std::ffi::OsString;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_yaml_ng::Value;
@@ -63,7 +64,12 @@ pub(super) async fn install(
         Some(kept) => kept.with_extension(format!("{}", std::process::id())),
     };
     let local = |error| StepError::local("cannot keep roles and collections", error);
-    fs_err::create_dir_all(&dir).map_err(local)?;
+    // What others could write here would be run by the next bake.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .map_err(local)?;
     let installed = at(&dir);
     for (wanted, kind, to) in [
         (asked.roles, "role", &installed.roles),

@@ -1,14 +1,18 @@
 """Who may ask, and how refusals look in each protocol."""
 
 import datetime
+import os
+import socket
 import unittest
 import urllib.error
+import urllib.parse
 import urllib.request
 from unittest import mock
 
 import botocore.auth
+from botocore.exceptions import ClientError
 
-from support import KEY, REGION, SECRET, SOURCE, URL, Case, client
+from support import ED25519, KEY, REGION, SECRET, SOURCE, URL, Case, client
 
 
 class Access(Case):
@@ -66,6 +70,55 @@ class Access(Case):
         with self.assertRaises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(urllib.request.Request(URL, data=b"x" * 300_000))
         self.assertEqual(caught.exception.code, 413)
+
+    def answer(self, head, body=b""):
+        """The status line of a reply to bytes that no client would send."""
+        host, port = urllib.parse.urlsplit(URL).netloc.split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            try:
+                connection.sendall(head.encode() + b"\r\n\r\n" + body)
+            except ConnectionError:
+                pass  # It has read enough.
+            return connection.makefile("rb").readline()
+
+    def test_bounds_of_a_request(self):
+        start = "POST / HTTP/1.1\r\nHost: x"
+        many = "".join(f"\r\nx-{n}: 1" for n in range(200))
+        self.assertIn(b" 431 ", self.answer(start + many))
+        self.assertIn(b" 431 ", self.answer(start + "\r\nx: " + "1" * 1_000_000))
+        self.assertIn(b" 414 ", self.answer(f"GET /?{'a' * 70_000} HTTP/1.1\r\nHost: x"))
+        # One that only claims to be long is not waited for.
+        self.assertIn(b" 413 ", self.answer(start + "\r\nContent-Length: 999999999"))
+        # Many parameters are refused like any that are not known, after the signature.
+        form = "&".join(f"p{n}=1" for n in range(20_000)).encode()
+        self.assertIn(b" 403 ", self.answer(f"{start}\r\nContent-Length: {len(form)}", form))
+
+    def test_no_request_names_a_file(self):
+        for path in ("/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "//etc/passwd", "/state.json"):
+            self.assertIn(b" 404 ", self.answer(f"GET {path} HTTP/1.1\r\nHost: x"))
+        climb = "../../../../tmp/forno-climbed"
+        for call in (
+            lambda: self.ec2.terminate_instances(InstanceIds=[climb]),
+            lambda: self.ec2.delete_snapshot(SnapshotId=climb),
+            lambda: self.ec2.delete_volume(VolumeId=climb),
+            lambda: self.ec2.run_instances(ImageId=climb, InstanceType="t3.micro", MinCount=1, MaxCount=1),
+        ):
+            with self.assertRaises(ClientError):
+                call()
+        self.ec2.import_key_pair(KeyName=climb, PublicKeyMaterial=ED25519.encode())
+        self.addCleanup(self.ec2.delete_key_pair, KeyName=climb)
+        self.assertFalse(os.path.lexists("/tmp/forno-climbed"))
+
+    def test_it_listens_on_loopback_only(self):
+        port = urllib.parse.urlsplit(URL).port
+        heard = []
+        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+            with open(table, encoding="ascii") as lines:
+                for line in list(lines)[1:]:
+                    address, state = line.split()[1], line.split()[3]
+                    if state == "0A" and int(address.split(":")[1], 16) == port:
+                        heard.append(address.split(":")[0])
+        self.assertEqual(heard, ["0100007F"])
 
     def test_other_regions_share_nothing(self):
         elsewhere = client(region="eu-west-1" if REGION != "eu-west-1" else "us-east-1")

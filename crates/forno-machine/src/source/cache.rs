@@ -1,6 +1,7 @@
 //! Made disks, one folder per key; made under a lock, found without one.
 
 use std::fs::File;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -88,7 +89,12 @@ impl Cache {
         progress: &(dyn Fn(Progress) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<Lock, Error> {
-        fs_err::create_dir_all(&self.dir).map_err(|e| Error::file("create", &self.dir, e))?;
+        // Nobody else may put a disk here, whatever the umask says.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&self.dir)
+            .map_err(|e| Error::file("create", &self.dir, e))?;
         let path = self.dir.join("lock");
         let file = File::create(&path).map_err(|e| Error::file("create", &path, e))?;
         let mut told = false;
