@@ -20,7 +20,8 @@ DOCUMENTATION = r"""
     options: {}
 """
 
-# Longer texts are cut: a message is for people.
+# Longer texts are cut, because a message is for people; at the end of a line or
+# a word, because half a secret would not be recognised as one.
 LIMIT = 4000
 
 
@@ -45,7 +46,12 @@ class CallbackModule(CallbackBase):
             return None
         if not isinstance(value, str):
             value = json.dumps(value, default=str, ensure_ascii=False)
-        return value if len(value) <= LIMIT else value[:LIMIT] + " …"
+        if len(value) <= LIMIT:
+            return value
+        cut = value.rfind("\n", 0, LIMIT)
+        if cut < 0:
+            cut = value.rfind(" ", 0, LIMIT)
+        return value[: max(cut, 0)] + " …"
 
     def _outcome(self, result, status):
         data = attribute(result, "result")

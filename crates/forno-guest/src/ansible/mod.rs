@@ -121,9 +121,9 @@ fn invalid(why: &str) -> StepError {
 
 fn arguments(ansible: &Ansible, place: &Workplace) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec!["-i".into(), place.path("hosts.json").into()];
-    if !ansible.extra_vars.is_empty() {
+    if let Some(vars) = place.vars() {
         let mut file = OsString::from("@");
-        file.push(place.path("vars.json"));
+        file.push(vars);
         args.extend(["--extra-vars".into(), file]);
     }
     for (option, tags) in [

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use forno_link::SshAccess;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use serde_json::{Value, json};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use super::HOST;
 use crate::step::Ansible;
@@ -21,9 +21,13 @@ const PLUGIN: &str = include_str!("forno.py");
 /// A unix socket's path is at most 107 bytes long; ssh puts some 40 after ours.
 const LONGEST: usize = 50;
 
+/// Held in memory, where it is there: what was never on a disk stays on none.
+const MEMORY: &str = "/dev/shm";
+
 #[derive(Debug)]
 pub(super) struct Workplace {
     dir: TempDir,
+    vars: Option<NamedTempFile>,
 }
 
 impl Workplace {
@@ -36,7 +40,10 @@ impl Workplace {
         if dir.path().as_os_str().len() > LONGEST {
             dir = builder.tempdir_in("/tmp")?;
         }
-        let place = Self { dir };
+        let place = Self {
+            vars: variables(ansible, dir.path())?,
+            dir,
+        };
         for folder in ["callback", "cp", "tmp"] {
             fs_err::create_dir(place.path(folder))?;
         }
@@ -48,19 +55,16 @@ impl Workplace {
             "hosts.json",
             inventory(ansible, access).to_string().as_bytes(),
         )?;
-        if !ansible.extra_vars.is_empty() {
-            let vars: serde_json::Map<String, Value> = ansible
-                .extra_vars
-                .iter()
-                .map(|(name, value)| (name.clone(), value.0.clone()))
-                .collect();
-            place.write("vars.json", &serde_json::to_vec(&vars)?)?;
-        }
         Ok(place)
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// The file with the variables, when there are any.
+    pub(super) fn vars(&self) -> Option<&Path> {
+        self.vars.as_ref().map(NamedTempFile::path)
     }
 
     fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
@@ -155,6 +159,28 @@ impl Workplace {
             tracing::debug!(?ended, "ended a shared connection");
         }
     }
+}
+
+/// Extra variables may hold secrets: a file that only this user can read.
+fn variables(ansible: &Ansible, dir: &Path) -> io::Result<Option<NamedTempFile>> {
+    if ansible.extra_vars.is_empty() {
+        return Ok(None);
+    }
+    let vars: serde_json::Map<String, Value> = ansible
+        .extra_vars
+        .iter()
+        .map(|(name, value)| (name.clone(), value.0.clone()))
+        .collect();
+    let mut builder = tempfile::Builder::new();
+    builder
+        .prefix("forno-")
+        .suffix(".json")
+        .permissions(std::fs::Permissions::from_mode(0o600));
+    let mut file = builder
+        .tempfile_in(MEMORY)
+        .or_else(|_| builder.tempfile_in(dir))?;
+    io::Write::write_all(&mut file, &serde_json::to_vec(&vars)?)?;
+    Ok(Some(file))
 }
 
 fn known_hosts(access: &SshAccess) -> String {
