@@ -14,6 +14,8 @@ mod ec2;
 mod endpoint;
 mod error;
 mod fleet;
+#[doc(hidden)]
+pub mod fuzzing;
 mod imds;
 mod keypair;
 mod service;

@@ -32,6 +32,8 @@ pub use fold::{Effect, Fold, Illegal, Phase};
 pub use ladder::{Ladder, Rung};
 pub use ledger::Ledger;
 pub use lock::{BakeLock, is_alive};
+#[doc(hidden)]
+pub use read::parse;
 pub use read::{History, read};
 pub use record::{Body, Closing, EffectId, Record};
 pub use saga::{EffectError, Happened, Intent, RunError, Saga};

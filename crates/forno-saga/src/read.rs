@@ -40,7 +40,8 @@ pub(crate) fn path(dir: &Path) -> PathBuf {
     dir.join(FILE)
 }
 
-pub(crate) fn parse(path: PathBuf, bytes: &[u8]) -> Result<History, Error> {
+/// What a ledger with these bytes says; public for the fuzz target only.
+pub fn parse(path: PathBuf, bytes: &[u8]) -> Result<History, Error> {
     let sound = bytes
         .iter()
         .rposition(|byte| *byte == b'\n')

@@ -2,6 +2,7 @@
 //! on the way, what is left afterwards, and how they end.
 
 mod cancel;
+mod corpus;
 mod course;
 mod keep;
 mod machine;

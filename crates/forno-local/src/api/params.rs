@@ -76,6 +76,21 @@ impl Form {
         self.seen.borrow_mut().extend(self.values.keys().cloned());
     }
 
+    /// Everything that is given.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&str, &str)> {
+        let values = self.values.iter();
+        values.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// What follows `prefix.` in the names that begin with it. They stand side
+    /// by side, so that long lists take no longer than they must.
+    fn under<'a>(&'a self, prefix: &str) -> impl Iterator<Item = &'a str> {
+        let start = format!("{prefix}.");
+        self.values
+            .range::<String, _>(&start..)
+            .map_while(move |(name, _)| name.strip_prefix(&start))
+    }
+
     /// A digest of everything that decides the result of a call: what a
     /// client token is compared by.
     pub(crate) fn digest_without(&self, left_out: &[&str]) -> String {
@@ -196,11 +211,7 @@ impl<'a> Level<'a> {
     /// A structure, if any part of it is given.
     pub(crate) fn group(&self, name: &str) -> Option<Level<'a>> {
         let prefix = self.full(name);
-        let given = self
-            .form
-            .values
-            .keys()
-            .any(|key| under(key, &prefix).is_some());
+        let given = self.form.under(&prefix).next().is_some();
         given.then_some(Level {
             form: self.form,
             prefix,
@@ -215,20 +226,13 @@ impl<'a> Level<'a> {
     /// The numbers under which members of a list are given. They need not be
     /// dense: EC2 takes `Filter.1` and `Filter.7` as two.
     fn indices(&self, name: &str) -> Vec<u32> {
-        let prefix = self.full(name);
         let found: BTreeSet<u32> = self
             .form
-            .values
-            .keys()
-            .filter_map(|key| under(key, &prefix))
+            .under(&self.full(name))
             .filter_map(|rest| rest.split('.').next()?.parse().ok())
             .collect();
         found.into_iter().collect()
     }
-}
-
-fn under<'k>(key: &'k str, prefix: &str) -> Option<&'k str> {
-    key.strip_prefix(prefix)?.strip_prefix('.')
 }
 
 #[cfg(test)]
