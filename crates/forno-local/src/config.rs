@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::faults::FaultPlan;
+
 /// The region that holds the public Debian image, unless told otherwise.
 pub const DEFAULT_REGION: &str = "us-east-1";
 
@@ -29,6 +31,8 @@ pub struct Config {
     /// `None` is the running executable. It must call
     /// `forno_machine::helper_main` first thing.
     pub helper_exe: Option<PathBuf>,
+    /// What goes wrong on purpose.
+    pub faults: FaultPlan,
     /// Who runs this endpoint; told to a second start on the same folder.
     pub mode: Mode,
 }
@@ -45,6 +49,7 @@ impl Config {
             mirror: None,
             ca_bundle: None,
             helper_exe: None,
+            faults: FaultPlan::default(),
             mode: Mode::Embedded,
         }
     }

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
 use forno_machine::{Host, HostConfig, Kind};
 use fs_err as fs;
 use jiff::Timestamp;
@@ -17,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, MachineChoice, Mode, Progress};
 use crate::credentials::Credentials;
 use crate::error::Error;
+use crate::faults::{CallRecord, FaultPlan, Regime};
 use crate::fleet::{Fleet, bury};
-use crate::service::{Service, router};
+use crate::service::{Line, Lines, Service, router};
 use crate::source::Source;
 use crate::state::folder::{Folder, read_json, write_json};
 use crate::state::regions::{REGIONS, Region};
@@ -37,7 +37,6 @@ pub struct PocketEc2 {
     machine: Kind,
     service: Arc<Service>,
     folder: Arc<Folder>,
-    ending: CancellationToken,
     server: JoinHandle<()>,
 }
 
@@ -121,6 +120,8 @@ impl PocketEc2 {
             credentials,
             store,
             fleet,
+            regime: Regime::new(config.faults),
+            ending: CancellationToken::new(),
         });
         let info = EndpointInfo {
             url: format!("http://{address}"),
@@ -129,15 +130,13 @@ impl PocketEc2 {
             mode: config.mode,
         };
         write_json(&folder.endpoint_file(), &info)?;
-        let ending = CancellationToken::new();
-        let server = serve(listener, Arc::clone(&service), ending.clone());
+        let server = serve(listener, Arc::clone(&service));
         tracing::info!(url = info.url, machine = %machine, "pocket EC2 answers");
         Ok(Self {
             info,
             machine,
             service,
             folder,
-            ending,
             server,
         })
     }
@@ -167,10 +166,40 @@ impl PocketEc2 {
         self.machine
     }
 
+    /// The plan of faults in force.
+    pub fn faults(&self) -> FaultPlan {
+        self.service.regime.plan()
+    }
+
+    /// Puts a plan of faults in force instead of the one before. What that one
+    /// hid is seen, what it held comes loose, and counting begins anew.
+    pub fn set_faults(&self, plan: FaultPlan) {
+        self.service.regime.set(plan);
+    }
+
+    /// The calls whose signature was believed, oldest first, since the start or
+    /// since [`PocketEc2::clear_calls`]; the newest ten thousand of them.
+    pub fn calls(&self) -> Vec<CallRecord> {
+        self.service.regime.calls()
+    }
+
+    /// Forgets all calls; counting begins anew.
+    pub fn clear_calls(&self) {
+        self.service.regime.clear_calls();
+    }
+
+    /// Returns once an entry of the plan, counted from 1, has struck so many
+    /// times since the plan was set: the call was refused or its connection
+    /// reset, its work is done and its reply is under way, or it is held. Of a
+    /// plan without that entry it waits for another plan.
+    pub async fn fault_struck(&self, entry: usize, times: u64) {
+        self.service.regime.struck(entry, times).await;
+    }
+
     /// Ends every machine, writes the state, gives the folder back.
     pub async fn shutdown(self) -> Result<(), Error> {
         remove(&self.folder.endpoint_file())?;
-        self.ending.cancel();
+        self.service.ending.cancel();
         let mut server = self.server;
         if tokio::time::timeout(FAREWELL, &mut server).await.is_err() {
             server.abort();
@@ -200,17 +229,11 @@ async fn start_host(config: &Config, folder: &Folder) -> Result<Host, Error> {
         .map_err(|source| Error::machine("prepare machines", source))
 }
 
-fn serve(
-    listener: TcpListener,
-    service: Arc<Service>,
-    ending: CancellationToken,
-) -> JoinHandle<()> {
-    let listener = listener.tap_io(|stream| {
-        // A reply is one small write; waiting for more of it only costs time.
-        let _ = stream.set_nodelay(true);
-    });
+fn serve(listener: TcpListener, service: Arc<Service>) -> JoinHandle<()> {
+    let ending = service.ending.clone();
+    let services = router(service).into_make_service_with_connect_info::<Line>();
     tokio::spawn(async move {
-        let served = axum::serve(listener, router(service))
+        let served = axum::serve(Lines(listener), services)
             .with_graceful_shutdown(ending.cancelled_owned())
             .await;
         if let Err(error) = served {

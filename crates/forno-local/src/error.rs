@@ -38,6 +38,18 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file that people write, such as a plan of faults, is not as expected.
+    #[error("{}:{line}:{column}: {message}", .path.display())]
+    Written {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, from 1.
+        line: usize,
+        /// Where in the line, from 1, in characters.
+        column: usize,
+        /// What is wrong, and what was expected.
+        message: String,
+    },
     /// The address cannot be listened on.
     #[error("listen on {address}")]
     Listen {

@@ -13,6 +13,7 @@ mod credentials;
 mod ec2;
 mod endpoint;
 mod error;
+mod faults;
 mod fleet;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -26,3 +27,7 @@ pub use config::{Config, DEFAULT_REGION, MachineChoice, Mode, Progress};
 pub use credentials::Credentials;
 pub use endpoint::{EndpointInfo, PocketEc2, running_endpoint};
 pub use error::Error;
+pub use faults::{
+    Actions, CallRecord, Calls, Fault, FaultPlan, InjectedError, Moment, Reply, ServiceName, Then,
+    Throttle, Work,
+};

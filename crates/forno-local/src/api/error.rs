@@ -2,21 +2,23 @@
 //! and an HTTP status. How they are written down differs by protocol and is
 //! decided where the reply is rendered.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 
 /// One refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiError {
-    code: &'static str,
+    code: Cow<'static, str>,
     message: String,
     status: StatusCode,
 }
 
 impl ApiError {
     /// A refusal with status 400, which is what nearly all of EC2's are.
-    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self {
-            code,
+            code: code.into(),
             message: message.into(),
             status: StatusCode::BAD_REQUEST,
         }
@@ -27,8 +29,8 @@ impl ApiError {
         self
     }
 
-    pub(crate) fn code(&self) -> &'static str {
-        self.code
+    pub(crate) fn code(&self) -> &str {
+        &self.code
     }
 
     pub(crate) fn message(&self) -> &str {

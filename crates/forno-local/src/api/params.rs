@@ -53,6 +53,11 @@ impl Form {
         self.values.get("Version").map(String::as_str)
     }
 
+    /// Every parameter as it was sent.
+    pub(crate) fn parameters(&self) -> &BTreeMap<String, String> {
+        &self.values
+    }
+
     /// The whole form as a level to read from.
     pub(crate) fn root(&self) -> Level<'_> {
         Level {

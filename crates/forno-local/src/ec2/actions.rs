@@ -11,43 +11,74 @@ use crate::api::xml::Xml;
 /// Carries out a call and writes the inside of its reply.
 pub(crate) type Action = fn(&mut Call<'_>, &mut Xml) -> Result<(), ApiError>;
 
+/// All of them, in the order of their names.
+const ACTIONS: &[(&str, Action)] = &[
+    ("AuthorizeSecurityGroupIngress", groups::authorize_ingress),
+    ("CreateImage", image_create::create_image),
+    ("CreateKeyPair", keys::create_key_pair),
+    ("CreateSecurityGroup", groups::create_security_group),
+    ("CreateTags", tags::create_tags),
+    ("DeleteKeyPair", keys::delete_key_pair),
+    ("DeleteSecurityGroup", groups::delete_security_group),
+    ("DeleteSnapshot", snapshots::delete_snapshot),
+    ("DeleteTags", tags::delete_tags),
+    ("DeleteVolume", volumes::delete_volume),
+    ("DeregisterImage", images::deregister_image),
+    (
+        "DescribeAvailabilityZones",
+        places::describe_availability_zones,
+    ),
+    ("DescribeImages", images::describe_images),
+    (
+        "DescribeInstanceStatus",
+        instances::describe_instance_status,
+    ),
+    (
+        "DescribeInstanceTypeOfferings",
+        types::describe_instance_type_offerings,
+    ),
+    ("DescribeInstanceTypes", types::describe_instance_types),
+    ("DescribeInstances", instances::describe_instances),
+    ("DescribeKeyPairs", keys::describe_key_pairs),
+    ("DescribeRegions", places::describe_regions),
+    ("DescribeSecurityGroups", groups::describe_security_groups),
+    ("DescribeSnapshots", snapshots::describe_snapshots),
+    ("DescribeSubnets", places::describe_subnets),
+    ("DescribeTags", tags::describe_tags),
+    ("DescribeVolumes", volumes::describe_volumes),
+    ("DescribeVpcs", places::describe_vpcs),
+    ("GetConsoleOutput", instances::get_console_output),
+    ("ImportKeyPair", keys::import_key_pair),
+    ("ModifyImageAttribute", images::modify_image_attribute),
+    ("RebootInstances", states::reboot_instances),
+    ("RevokeSecurityGroupIngress", groups::revoke_ingress),
+    ("RunInstances", run::run_instances),
+    ("StartInstances", states::start_instances),
+    ("StopInstances", states::stop_instances),
+    ("TerminateInstances", states::terminate_instances),
+];
+
 /// The action of a name.
 pub(crate) fn find(name: &str) -> Option<Action> {
-    Some(match name {
-        "AuthorizeSecurityGroupIngress" => groups::authorize_ingress,
-        "CreateImage" => image_create::create_image,
-        "CreateKeyPair" => keys::create_key_pair,
-        "CreateSecurityGroup" => groups::create_security_group,
-        "CreateTags" => tags::create_tags,
-        "DeleteKeyPair" => keys::delete_key_pair,
-        "DeleteSecurityGroup" => groups::delete_security_group,
-        "DeleteSnapshot" => snapshots::delete_snapshot,
-        "DeleteTags" => tags::delete_tags,
-        "DeleteVolume" => volumes::delete_volume,
-        "DeregisterImage" => images::deregister_image,
-        "DescribeAvailabilityZones" => places::describe_availability_zones,
-        "DescribeImages" => images::describe_images,
-        "DescribeInstanceStatus" => instances::describe_instance_status,
-        "DescribeInstanceTypeOfferings" => types::describe_instance_type_offerings,
-        "DescribeInstanceTypes" => types::describe_instance_types,
-        "DescribeInstances" => instances::describe_instances,
-        "DescribeKeyPairs" => keys::describe_key_pairs,
-        "DescribeRegions" => places::describe_regions,
-        "DescribeSecurityGroups" => groups::describe_security_groups,
-        "DescribeSnapshots" => snapshots::describe_snapshots,
-        "DescribeSubnets" => places::describe_subnets,
-        "DescribeTags" => tags::describe_tags,
-        "DescribeVolumes" => volumes::describe_volumes,
-        "DescribeVpcs" => places::describe_vpcs,
-        "GetConsoleOutput" => instances::get_console_output,
-        "ImportKeyPair" => keys::import_key_pair,
-        "ModifyImageAttribute" => images::modify_image_attribute,
-        "RebootInstances" => states::reboot_instances,
-        "RevokeSecurityGroupIngress" => groups::revoke_ingress,
-        "RunInstances" => run::run_instances,
-        "StartInstances" => states::start_instances,
-        "StopInstances" => states::stop_instances,
-        "TerminateInstances" => states::terminate_instances,
-        _ => return None,
-    })
+    let place = ACTIONS
+        .binary_search_by_key(&name, |(known, _)| known)
+        .ok()?;
+    Some(ACTIONS[place].1)
+}
+
+/// The names of all actions.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    ACTIONS.iter().map(|(name, _)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_order() {
+        assert!(ACTIONS.is_sorted_by_key(|(name, _)| name));
+        assert!(names().all(|name| find(name).is_some()));
+        assert!(find("RunInstance").is_none());
+    }
 }

@@ -148,6 +148,7 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
         image: image_id,
         snapshot: snapshot_id,
         reboot: !no_reboot,
+        end: None,
     };
     call.order(Order::Capture {
         instance: instance_id.to_owned(),

@@ -20,6 +20,6 @@ mod tags;
 mod types;
 mod volumes;
 
-pub(crate) use actions::find;
+pub(crate) use actions::{find, names};
 pub(crate) use call::Call;
 pub(crate) use keys::prepare as prepare_key;

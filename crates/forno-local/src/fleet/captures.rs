@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::orders::{Capture, Fleet, lock};
 use crate::error::chain;
+use crate::faults::CaptureEnd;
 use crate::state::world::{ImageState, Reason, SnapshotState};
 
 impl Fleet {
@@ -22,15 +23,41 @@ impl Fleet {
             .cloned()
             .unwrap_or_default();
         let outcome = self.copy(&capture, from, &cancel).await;
-        if self.closing.is_cancelled() {
-            return;
+        match (outcome, capture.end.clone()) {
+            (Ok(()), Some(end)) => {
+                // Apart, so that the instance can go on meanwhile.
+                let fleet = Arc::clone(&self);
+                self.tasks
+                    .spawn(async move { fleet.end_otherwise(&capture, end, &cancel).await });
+            }
+            (outcome, _) => self.settle(&capture, outcome.clone(), outcome).await,
         }
-        self.settle(&capture, outcome).await;
+    }
+
+    /// Ends a capture whose copy is made as a plan of faults says.
+    async fn end_otherwise(&self, capture: &Capture, end: CaptureEnd, cancel: &CancellationToken) {
+        let (snapshot, image, at) = match end {
+            CaptureEnd::ImageFails(why, after) => (Ok(()), Err(why), Some(after)),
+            CaptureEnd::SnapshotFails(why, after) => (Err(why.clone()), Err(why), Some(after)),
+            CaptureEnd::Stuck(loose) => {
+                loose.run_until_cancelled(cancel.cancelled()).await;
+                (Ok(()), Ok(()), None)
+            }
+        };
+        if let Some(after) = at {
+            cancel.run_until_cancelled(tokio::time::sleep(after)).await;
+        }
+        if cancel.is_cancelled() {
+            let why = internal("the capture was given up");
+            self.settle(capture, Err(why.clone()), Err(why)).await;
+        } else {
+            self.settle(capture, snapshot, image).await;
+        }
     }
 
     /// Ends a capture that cannot even begin.
     pub(super) async fn capture_failed(&self, capture: &Capture, why: Reason) {
-        self.settle(capture, Err(why)).await;
+        self.settle(capture, Err(why.clone()), Err(why)).await;
     }
 
     async fn copy(
@@ -71,27 +98,36 @@ impl Fleet {
             .map_err(|error| internal(chain(&error)))
     }
 
-    async fn settle(&self, capture: &Capture, outcome: Result<(), Reason>) {
+    async fn settle(
+        &self,
+        capture: &Capture,
+        of_snapshot: Result<(), Reason>,
+        of_image: Result<(), Reason>,
+    ) {
+        // What is being made when the endpoint ends has failed, and is told so.
+        if self.closing.is_cancelled() {
+            return;
+        }
         let now = Timestamp::now();
         let orphan = self
             .store
             .change_and_save(|world| {
                 let region = world.region(&capture.region);
                 if let Some(image) = region.images.get_mut(&capture.image) {
-                    image.state = match &outcome {
+                    image.state = match of_image {
                         Ok(()) => ImageState::Available,
-                        Err(why) => ImageState::Failed(why.clone()),
+                        Err(why) => ImageState::Failed(why),
                     };
                 }
                 let Some(snapshot) = region.snapshots.get_mut(&capture.snapshot) else {
                     return true;
                 };
-                match &outcome {
+                match of_snapshot {
                     Ok(()) => {
                         snapshot.state = SnapshotState::Completed;
                         snapshot.completed = Some(now);
                     }
-                    Err(why) => snapshot.state = SnapshotState::Error(why.message.clone()),
+                    Err(why) => snapshot.state = SnapshotState::Error(why.message),
                 }
                 false
             })

@@ -11,10 +11,11 @@ use forno_machine::{Kind, Machine, MachineSpec, OffReason};
 use jiff::Timestamp;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::burial::release_volumes;
+use super::gate::Gate;
 use super::orders::{Capture, Fleet, Task, View, lock, tail};
 use crate::error::chain;
 use crate::imds;
@@ -35,6 +36,9 @@ pub(super) struct Keeper {
     give_up: CancellationToken,
     view: Arc<Mutex<View>>,
     machine: Option<Machine>,
+    /// What brings the instance from pending to running and to its status
+    /// checks; of the machine that there is now.
+    rise: Option<AbortHandle>,
     copies: JoinSet<()>,
 }
 
@@ -62,13 +66,22 @@ impl Keeper {
             give_up,
             view,
             machine: None,
+            rise: None,
             copies: JoinSet::new(),
         }
     }
 
     /// The whole life of an instance.
-    pub(super) async fn keep(mut self, mut inbox: mpsc::UnboundedReceiver<Task>) {
-        self.live(&mut inbox).await;
+    pub(super) async fn keep(
+        mut self,
+        mut inbox: mpsc::UnboundedReceiver<Task>,
+        gate: Gate,
+        stillborn: Option<Reason>,
+    ) {
+        match stillborn {
+            Some(reason) => self.end(Some(reason)).await,
+            None => self.live(&mut inbox, gate).await,
+        }
         // What was ordered while it ended is done by its end, but for this.
         inbox.close();
         while let Some(task) = inbox.recv().await {
@@ -78,12 +91,12 @@ impl Keeper {
         }
     }
 
-    async fn live(&mut self, inbox: &mut mpsc::UnboundedReceiver<Task>) {
+    async fn live(&mut self, inbox: &mut mpsc::UnboundedReceiver<Task>, gate: Gate) {
         let imds = match self.prepare().await {
             Ok(imds) => imds,
             Err(reason) => return self.end(Some(reason)).await,
         };
-        if let Err(NoStart(reason)) = self.start().await {
+        if let Err(NoStart(reason)) = self.start(gate).await {
             drop(imds);
             return self.end(Some(reason)).await;
         }
@@ -153,8 +166,8 @@ impl Keeper {
         .map_err(|error| internal(error.to_string()))
     }
 
-    /// Starts a machine on the disk.
-    async fn start(&mut self) -> Result<(), NoStart> {
+    /// Starts a machine on the disk; the instance is running once past the gate.
+    async fn start(&mut self, gate: Gate) -> Result<(), NoStart> {
         self.settle_copies().await;
         let failed = |why: String| NoStart(Reason::new("Server.InternalError", why));
         let spec = self
@@ -191,19 +204,17 @@ impl Keeper {
         let address = machine.ssh_address();
         self.set(|instance| {
             instance.ssh_port = (address.port() != 22).then_some(address.port());
-            // An order that came while it started has already moved it on.
-            if instance.state == InstanceState::Pending {
-                instance.state = InstanceState::Running;
-            }
         })
         .await;
         lock(&self.view).machine = Some(machine.clone());
-        self.fleet.tasks.spawn(probe(
+        let rise = self.fleet.tasks.spawn(rise(
             Arc::clone(&self.fleet),
             self.region.clone(),
             self.id.clone(),
             machine.clone(),
+            gate,
         ));
+        self.rise = Some(rise.abort_handle());
         self.machine = Some(machine);
         Ok(())
     }
@@ -211,18 +222,32 @@ impl Keeper {
     /// Returns whether the instance has ended.
     async fn carry_out(&mut self, task: Task) -> bool {
         match task {
-            Task::Start => {
+            Task::Start { gate } => {
                 if self.machine.is_none()
-                    && let Err(NoStart(reason)) = self.start().await
+                    && let Err(NoStart(reason)) = self.start(gate).await
                 {
                     self.stopped(reason, "Server.InternalError").await;
                 }
                 false
             }
-            Task::Stop { hard } => {
+            Task::Stop { hard, gate } => {
                 self.power_off(hard, STOP_PATIENCE).await;
-                let reason = Reason::new("Client.UserInitiatedShutdown", "User initiated shutdown");
-                self.stopped(reason, &user_initiated()).await;
+                // Apart, so that it can be terminated while it is held.
+                let (fleet, region, id) = (
+                    Arc::clone(&self.fleet),
+                    self.region.clone(),
+                    self.id.clone(),
+                );
+                self.fleet.tasks.spawn(async move {
+                    tokio::select! {
+                        () = gate.pass() => {
+                            let reason =
+                                Reason::new("Client.UserInitiatedShutdown", "User initiated shutdown");
+                            stopped(&fleet, &region, &id, reason, &user_initiated()).await;
+                        }
+                        () = fleet.closing.cancelled() => {}
+                    }
+                });
                 false
             }
             Task::Reboot => {
@@ -233,9 +258,21 @@ impl Keeper {
                 }
                 false
             }
-            Task::Terminate { hard } => {
+            Task::Terminate { hard, gate } => {
                 self.power_off(hard, END_PATIENCE).await;
+                self.pass(&gate).await;
                 self.end(None).await;
+                true
+            }
+            Task::Die(reason) => {
+                self.set(|instance| {
+                    instance.state = InstanceState::ShuttingDown;
+                    instance.transition.clone_from(&reason.code);
+                    instance.reachable = false;
+                })
+                .await;
+                self.power_off(true, END_PATIENCE).await;
+                self.end(Some(reason)).await;
                 true
             }
             Task::Capture(capture) => {
@@ -303,7 +340,7 @@ impl Keeper {
         let moved_on = self
             .with(|instance| instance.state != InstanceState::Running)
             .unwrap_or(true);
-        if !moved_on && let Err(NoStart(reason)) = self.start().await {
+        if !moved_on && let Err(NoStart(reason)) = self.start(Gate::default()).await {
             self.stopped(reason, "Server.InternalError").await;
         }
     }
@@ -320,6 +357,9 @@ impl Keeper {
     }
 
     fn forget_machine(&mut self) {
+        if let Some(rise) = self.rise.take() {
+            rise.abort();
+        }
         if let Some(machine) = self.machine.take() {
             let mut view = lock(&self.view);
             view.machine = None;
@@ -328,19 +368,14 @@ impl Keeper {
     }
 
     async fn stopped(&self, reason: Reason, transition: &str) {
-        self.set(|instance| {
-            if matches!(
-                instance.state,
-                InstanceState::Stopping | InstanceState::Running | InstanceState::Pending
-            ) {
-                instance.state = InstanceState::Stopped;
-                instance.reason = Some(reason);
-                transition.clone_into(&mut instance.transition);
-                instance.ssh_port = None;
-                instance.reachable = false;
-            }
-        })
-        .await;
+        stopped(&self.fleet, &self.region, &self.id, reason, transition).await;
+    }
+
+    async fn pass(&self, gate: &Gate) {
+        tokio::select! {
+            () = gate.pass() => {}
+            () = self.fleet.closing.cancelled() => {}
+        }
     }
 
     /// The instance is over: its volumes go as the launch said.
@@ -361,6 +396,9 @@ impl Keeper {
                     instance.reachable = false;
                     instance.ssh_port = None;
                     if let Some(reason) = reason {
+                        if instance.transition.is_empty() {
+                            instance.transition.clone_from(&reason.code);
+                        }
                         instance.reason = Some(reason);
                     }
                 }
@@ -421,6 +459,48 @@ async fn off(machine: Option<&Machine>) -> OffReason {
         Some(machine) => machine.off().await,
         None => pending().await,
     }
+}
+
+/// The instance has no machine now and may be started again.
+async fn stopped(fleet: &Fleet, region: &str, id: &str, reason: Reason, transition: &str) {
+    fleet
+        .store
+        .change_and_save(|world| {
+            if let Some(instance) = world.instance(region, id)
+                && matches!(
+                    instance.state,
+                    InstanceState::Stopping | InstanceState::Running | InstanceState::Pending
+                )
+            {
+                instance.state = InstanceState::Stopped;
+                instance.reason = Some(reason);
+                transition.clone_into(&mut instance.transition);
+                instance.ssh_port = None;
+                instance.reachable = false;
+            }
+        })
+        .await;
+}
+
+/// Brings an instance whose machine has started to running, and then to its
+/// status checks.
+async fn rise(fleet: Arc<Fleet>, region: String, id: String, machine: Machine, gate: Gate) {
+    tokio::select! {
+        () = gate.pass() => {}
+        () = fleet.closing.cancelled() => return,
+    }
+    fleet
+        .store
+        .change_and_save(|world| {
+            // An order that came while it started has already moved it on.
+            if let Some(instance) = world.instance(&region, &id)
+                && instance.state == InstanceState::Pending
+            {
+                instance.state = InstanceState::Running;
+            }
+        })
+        .await;
+    probe(fleet, region, id, machine).await;
 }
 
 /// Looks until the machine's SSH server says its name; that is what the

@@ -3,6 +3,7 @@
 
 mod burial;
 mod captures;
+mod gate;
 mod keeper;
 mod orders;
 

@@ -4,16 +4,20 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use forno_machine::{Host, Kind, Machine};
 use tokio::sync::{RwLock, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::gate::Gate;
 use super::keeper::{Keeper, instance_gone};
+use crate::faults::{CaptureEnd, Marks, Then};
 use crate::state::folder::Folder;
 use crate::state::store::Store;
 use crate::state::types::HostLimits;
+use crate::state::world::Reason;
 
 /// How much of a console EC2 keeps.
 const CONSOLE_TAIL: usize = 64 * 1024;
@@ -56,6 +60,21 @@ pub(crate) enum Order {
     },
 }
 
+impl Order {
+    /// The instance that it is about.
+    fn moves(&self) -> Option<&str> {
+        match self {
+            Self::Launch { instance, .. }
+            | Self::Start { instance }
+            | Self::Stop { instance, .. }
+            | Self::Reboot { instance }
+            | Self::Terminate { instance, .. }
+            | Self::Capture { instance, .. } => Some(instance),
+            Self::Abandon { .. } | Self::RemoveDisk { .. } => None,
+        }
+    }
+}
+
 /// One CreateImage.
 #[derive(Debug, Clone)]
 pub(crate) struct Capture {
@@ -64,6 +83,8 @@ pub(crate) struct Capture {
     pub(crate) snapshot: String,
     /// Whether a running machine is stopped for it.
     pub(crate) reboot: bool,
+    /// How it ends, where a plan of faults says so.
+    pub(crate) end: Option<CaptureEnd>,
 }
 
 /// All machines of one endpoint.
@@ -103,11 +124,21 @@ pub(super) struct View {
 /// An order as its keeper sees it.
 #[derive(Debug)]
 pub(super) enum Task {
-    Start,
-    Stop { hard: bool },
+    Start {
+        gate: Gate,
+    },
+    Stop {
+        hard: bool,
+        gate: Gate,
+    },
     Reboot,
-    Terminate { hard: bool },
+    Terminate {
+        hard: bool,
+        gate: Gate,
+    },
     Capture(Capture),
+    /// Ends it though nobody asked for that.
+    Die(Reason),
 }
 
 impl Fleet {
@@ -130,16 +161,29 @@ impl Fleet {
         })
     }
 
-    /// Takes orders. Returns at once.
-    pub(crate) fn order(self: &Arc<Self>, orders: Vec<Order>) {
+    /// Takes orders, with what they are to suffer. Returns at once.
+    pub(crate) fn order(self: &Arc<Self>, orders: Vec<Order>, marks: &Marks) {
+        let gate = |state| Gate::new(marks.stuck(&state));
         for order in orders {
+            let (death, delay) = marks.death().unzip();
+            if let (Some(reason), Some(delay), Some(instance)) =
+                (death.clone(), delay, order.moves())
+                && !(delay.is_zero() && matches!(order, Order::Launch { .. }))
+            {
+                self.die_later(instance.to_owned(), reason, delay);
+            }
             match order {
-                Order::Launch { region, instance } => self.open_desk(region, instance),
+                Order::Launch { region, instance } => {
+                    let stillborn = death.filter(|_| delay.is_some_and(|delay| delay.is_zero()));
+                    self.open_desk(region, instance, gate(Then::StuckPending), stillborn);
+                }
                 Order::Start { instance } => {
-                    self.tell(&instance, Task::Start);
+                    let gate = gate(Then::StuckPending);
+                    self.tell(&instance, Task::Start { gate });
                 }
                 Order::Stop { instance, hard } => {
-                    self.tell(&instance, Task::Stop { hard });
+                    let gate = gate(Then::StuckStopping);
+                    self.tell(&instance, Task::Stop { hard, gate });
                 }
                 Order::Reboot { instance } => {
                     self.tell(&instance, Task::Reboot);
@@ -148,9 +192,14 @@ impl Fleet {
                     if let Some(desk) = lock(&self.desks).get(&instance) {
                         desk.give_up.cancel();
                     }
-                    self.tell(&instance, Task::Terminate { hard });
+                    let gate = gate(Then::StuckShuttingDown);
+                    self.tell(&instance, Task::Terminate { hard, gate });
                 }
-                Order::Capture { instance, capture } => {
+                Order::Capture {
+                    instance,
+                    mut capture,
+                } => {
+                    capture.end = marks.capture_end();
                     lock(&self.captures)
                         .insert(capture.snapshot.clone(), self.closing.child_token());
                     if !self.tell(&instance, Task::Capture(capture.clone())) {
@@ -214,7 +263,27 @@ impl Fleet {
         }
     }
 
-    fn open_desk(self: &Arc<Self>, region: String, instance: String) {
+    /// Ends an instance after a time.
+    fn die_later(self: &Arc<Self>, instance: String, reason: Reason, delay: Duration) {
+        let fleet = Arc::clone(self);
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {
+                    fleet.tell(&instance, Task::Die(reason));
+                }
+                () = fleet.closing.cancelled() => {}
+            }
+        });
+    }
+
+    /// Launches an instance; one that is stillborn never gets a machine.
+    fn open_desk(
+        self: &Arc<Self>,
+        region: String,
+        instance: String,
+        gate: Gate,
+        stillborn: Option<Reason>,
+    ) {
         let (orders, inbox) = mpsc::unbounded_channel();
         let view = Arc::new(Mutex::new(View::default()));
         let give_up = self.closing.child_token();
@@ -227,7 +296,7 @@ impl Fleet {
             },
         );
         let keeper = Keeper::new(Arc::clone(self), region, instance, give_up, view);
-        self.tasks.spawn(keeper.keep(inbox));
+        self.tasks.spawn(keeper.keep(inbox, gate, stillborn));
     }
 
     /// Whether there is a keeper that will see it. Where there is none, the

@@ -1,11 +1,15 @@
 //! The one place that every action of every service passes through, between
-//! the check of its signature and its reply. What a plan of faults would do to
-//! a call (refuse it, delay it, lose the reply after the work) belongs here.
+//! the check of its signature and its reply. What a plan of faults does to a
+//! call is done here: refuse it, delay it, lose the reply before or after the
+//! work.
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::api::error::ApiError;
 use crate::credentials::Credentials;
+use crate::faults::{Asked, InjectedError, Marks, Moment, Regime, Reply, Strike};
 use crate::fleet::{Fleet, Order};
 use crate::state::store::Store;
 
@@ -15,6 +19,9 @@ pub(crate) struct Service {
     pub(crate) credentials: Credentials,
     pub(crate) store: Arc<Store>,
     pub(crate) fleet: Arc<Fleet>,
+    pub(crate) regime: Regime,
+    /// Cancelled when the endpoint ends: nobody waits any longer.
+    pub(crate) ending: CancellationToken,
 }
 
 /// The result of an action before anybody hears of it.
@@ -24,9 +31,83 @@ pub(super) struct Performed {
     /// Whether the world changed and must be safe before the reply.
     pub(super) changed: bool,
     pub(super) orders: Vec<Order>,
+    /// What the orders are to suffer.
+    pub(super) marks: Marks,
+}
+
+/// What the client of a call gets.
+pub(super) enum Answer {
+    Reply(Result<Vec<u8>, ApiError>),
+    /// No reply and no connection.
+    Reset,
+}
+
+/// What a call has come to.
+enum End {
+    Answer(Answer),
+    Held,
 }
 
 impl Service {
+    /// Carries out a call whose signature was believed, and does to it what
+    /// the plan of faults says. The call goes on when its client has gone.
+    pub(super) async fn dispatch<W, F>(self: &Arc<Self>, asked: Asked, work: W) -> Answer
+    where
+        W: FnOnce(Marks) -> F + Send + 'static,
+        F: Future<Output = Result<Vec<u8>, ApiError>> + Send,
+    {
+        let service = Arc::clone(self);
+        let call = async move { service.carry_out(&asked, work).await };
+        match self.fleet.tasks.spawn(call).await {
+            Ok(End::Answer(answer)) => answer,
+            // The connection is watched meanwhile: this is dropped when the
+            // client gives up.
+            Ok(End::Held) => {
+                self.ending.cancelled().await;
+                Answer::Reset
+            }
+            Err(error) => Answer::Reply(Err(ApiError::internal(format!(
+                "The call broke off: {error}"
+            )))),
+        }
+    }
+
+    async fn carry_out<W, F>(&self, asked: &Asked, work: W) -> End
+    where
+        W: FnOnce(Marks) -> F,
+        F: Future<Output = Result<Vec<u8>, ApiError>>,
+    {
+        let met = self.regime.meet(asked);
+        if !met.latency.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(met.latency) => {}
+                () = self.ending.cancelled() => return End::Answer(Answer::Reset),
+            }
+        }
+        let without_work = |reply, end| {
+            self.regime.settle(&met, None, reply);
+            end
+        };
+        let result = match &met.strike {
+            Strike::Reset(Moment::Before) => {
+                return without_work(Reply::Reset, End::Answer(Answer::Reset));
+            }
+            Strike::Hang(Moment::Before) => return without_work(Reply::Held, End::Held),
+            Strike::Refuse(error) => Err(injected(error)),
+            Strike::None | Strike::Reset(Moment::After) | Strike::Hang(Moment::After) => {
+                work(met.marks.clone()).await
+            }
+        };
+        let (reply, end): (_, fn(_) -> End) = match met.strike {
+            Strike::Reset(_) => (Reply::Reset, |_| End::Answer(Answer::Reset)),
+            Strike::Hang(_) => (Reply::Held, |_| End::Held),
+            _ => (Reply::Sent, |result| End::Answer(Answer::Reply(result))),
+        };
+        let outcome = result.as_ref().map(|_| ()).map_err(ApiError::code);
+        self.regime.settle(&met, Some(outcome), reply);
+        end(result)
+    }
+
     /// Carries out an action: its work, then its change to disk, then its
     /// orders to the machines. Only then is there a reply.
     pub(super) async fn perform<W>(self: &Arc<Self>, work: W) -> Result<Vec<u8>, ApiError>
@@ -48,10 +129,14 @@ impl Service {
             .map_err(|error| ApiError::internal(format!("The action broke off: {error}")))??;
         // A change that could not be written has still happened: it is carried
         // out, and the caller hears that the outcome is uncertain.
-        self.fleet.order(performed.orders);
+        self.fleet.order(performed.orders, &performed.marks);
         saved.map_err(|error| {
             ApiError::internal(format!("The state could not be written: {error}"))
         })?;
         Ok(performed.body)
     }
+}
+
+fn injected(error: &InjectedError) -> ApiError {
+    ApiError::new(error.code.clone(), error.message.clone()).with_status(error.status)
 }

@@ -9,6 +9,7 @@ use crate::api::error::ApiError;
 use crate::api::params::Form;
 use crate::api::xml::Xml;
 use crate::ec2::{Call, find, prepare_key};
+use crate::faults::Marks;
 use crate::state::regions::Region;
 
 const VERSION: &str = "2016-11-15";
@@ -19,6 +20,7 @@ pub(super) async fn answer(
     form: Form,
     region: Region,
     request_id: String,
+    marks: Marks,
 ) -> Result<Vec<u8>, ApiError> {
     let name = form
         .action()
@@ -49,7 +51,11 @@ pub(super) async fn answer(
         .perform(move |service| {
             let made_key = prepare_key(&form)?;
             service.store.change(|world| {
-                let mut call = Call::new(&form, region, world, &service.fleet, Timestamp::now())?;
+                let mut world = service.regime.veil(world, region.name, &name);
+                let hide = marks.hide;
+                let known = (!hide.is_zero()).then(|| world.ids());
+                let now = Timestamp::now();
+                let mut call = Call::new(&form, region, &mut world, &service.fleet, now)?;
                 call.made_key = made_key;
                 let mut result = Ok(());
                 let body = Xml::document(&format!("{name}Response"), Some(NAMESPACE), |xml| {
@@ -58,10 +64,15 @@ pub(super) async fn answer(
                 });
                 result?;
                 let outcome = call.finish()?;
+                if let Some(known) = known {
+                    let made = world.ids().into_iter().filter(|id| !known.contains(id));
+                    service.regime.hide(made, hide);
+                }
                 Ok(Performed {
                     body,
                     changed: outcome.changed,
                     orders: outcome.orders,
+                    marks,
                 })
             })
         })

@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use jiff::Timestamp;
 
 use super::auth::Protocol;
-use super::dispatch::Service;
+use super::dispatch::{Answer, Service};
+use super::line::Line;
 use super::{ec2, ssm, sts};
 use crate::api::error::ApiError;
 use crate::api::params::Form;
 use crate::api::sigv4;
+use crate::faults::{Asked, Marks, ServiceName};
 use crate::state::regions::Region;
 
 /// User data in base64, twice URL-encoded, with room to spare.
@@ -27,7 +29,11 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
     Router::new().fallback(answer).with_state(service)
 }
 
-async fn answer(State(service): State<Arc<Service>>, request: Request<Body>) -> Response {
+async fn answer(
+    State(service): State<Arc<Service>>,
+    ConnectInfo(line): ConnectInfo<Line>,
+    request: Request<Body>,
+) -> Response {
     let (parts, body) = request.into_parts();
     if parts.uri.path() != "/" {
         return StatusCode::NOT_FOUND.into_response();
@@ -42,21 +48,79 @@ async fn answer(State(service): State<Arc<Service>>, request: Request<Body>) -> 
     let query = parts.uri.query().unwrap_or_default();
     let form = Form::decode(query, if is_json(&parts) { b"" } else { &body });
     let protocol = protocol(&parts, form.as_ref().ok());
-    let result = match believe(&service, &parts, &body, protocol) {
-        Err(error) => Err(error),
-        Ok(region) => match protocol {
-            Protocol::Ssm => ssm::answer(&service, target(&parts), body.to_vec(), region).await,
-            Protocol::Ec2 => match form {
-                Ok(form) => ec2::answer(&service, form, region, request_id.clone()).await,
-                Err(error) => Err(error),
-            },
-            Protocol::Sts => match form {
-                Ok(form) => sts::answer(&service, form, request_id.clone()).await,
-                Err(error) => Err(error),
-            },
-        },
+    let region = match believe(&service, &parts, &body, protocol) {
+        Ok(region) => region,
+        Err(error) => return reply(protocol, Err(error), &request_id),
     };
-    reply(protocol, result, &request_id)
+    let call = match (protocol, form) {
+        (Protocol::Ssm, _) => Call::Json {
+            target: target(&parts).to_owned(),
+            body: body.to_vec(),
+        },
+        (Protocol::Ec2 | Protocol::Sts, Ok(form)) => Call::Query(form),
+        (Protocol::Ec2 | Protocol::Sts, Err(error)) => {
+            return reply(protocol, Err(error), &request_id);
+        }
+    };
+    let asked = call.asked(protocol, region, &request_id);
+    let worker = Arc::clone(&service);
+    let id = request_id.clone();
+    let work = move |marks| call.carry_out(worker, protocol, region, id, marks);
+    match service.dispatch(asked, work).await {
+        Answer::Reply(result) => reply(protocol, result, &request_id),
+        Answer::Reset => {
+            line.cut();
+            // Never written: the connection ends where it would be.
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// A call in the form of its protocol.
+enum Call {
+    Query(Form),
+    Json { target: String, body: Vec<u8> },
+}
+
+impl Call {
+    /// What plans of faults and the log see of it.
+    fn asked(&self, protocol: Protocol, region: Region, request_id: &str) -> Asked {
+        let (action, parameters) = match self {
+            Self::Query(form) => (form.action().unwrap_or_default(), form.parameters().clone()),
+            Self::Json { target, body } => (
+                target.rsplit('.').next().unwrap_or_default(),
+                ssm::members(body),
+            ),
+        };
+        Asked {
+            service: match protocol {
+                Protocol::Ec2 => ServiceName::Ec2,
+                Protocol::Sts => ServiceName::Sts,
+                Protocol::Ssm => ServiceName::Ssm,
+            },
+            region: region.name,
+            action: action.to_owned(),
+            parameters,
+            request_id: request_id.to_owned(),
+        }
+    }
+
+    async fn carry_out(
+        self,
+        service: Arc<Service>,
+        protocol: Protocol,
+        region: Region,
+        request_id: String,
+        marks: Marks,
+    ) -> Result<Vec<u8>, ApiError> {
+        match self {
+            Self::Json { target, body } => ssm::answer(&service, target, body, region).await,
+            Self::Query(form) if protocol == Protocol::Sts => {
+                sts::answer(&service, form, request_id).await
+            }
+            Self::Query(form) => ec2::answer(&service, form, region, request_id, marks).await,
+        }
+    }
 }
 
 fn target(parts: &Parts) -> &str {

@@ -1,5 +1,6 @@
 //! SSM: enough of Parameter Store to resolve Debian's public parameters.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -11,6 +12,8 @@ use crate::api::error::ApiError;
 use crate::state::parameters::{Parameter, parameters};
 use crate::state::regions::Region;
 
+/// Those that are there.
+pub(crate) const ACTIONS: &[&str] = &["GetParameter", "GetParameters", "GetParametersByPath"];
 /// Most names of one GetParameters, most results of one GetParametersByPath.
 const MOST: usize = 10;
 
@@ -44,11 +47,10 @@ struct GetParametersByPath {
 
 pub(super) async fn answer(
     service: &Arc<Service>,
-    target: &str,
+    target: String,
     body: Vec<u8>,
     region: Region,
 ) -> Result<Vec<u8>, ApiError> {
-    let target = target.to_owned();
     service
         .perform(move |service| {
             let known = service
@@ -161,9 +163,72 @@ fn show(parameter: &Parameter, region: Region) -> Value {
     })
 }
 
+/// The members of a request as a plan of faults names them: members of lists
+/// and structures by their path, as in EC2's protocol.
+pub(super) fn members(body: &[u8]) -> BTreeMap<String, String> {
+    fn flatten(name: String, value: Value, into: &mut BTreeMap<String, String>) {
+        let inner = |part: String| {
+            if name.is_empty() {
+                part
+            } else {
+                format!("{name}.{part}")
+            }
+        };
+        match value {
+            Value::Object(members) => {
+                for (part, value) in members {
+                    flatten(inner(part), value, into);
+                }
+            }
+            Value::Array(items) => {
+                for (index, value) in (1..).zip(items) {
+                    flatten(inner(index.to_string()), value, into);
+                }
+            }
+            Value::Null => {}
+            Value::String(text) => {
+                into.insert(name, text);
+            }
+            Value::Bool(_) | Value::Number(_) => {
+                into.insert(name, value.to_string());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    if let Ok(value @ Value::Object(_)) = serde_json::from_slice(body) {
+        flatten(String::new(), value, &mut found);
+    }
+    found
+}
+
 /// The document in which JSON services say no.
 pub(super) fn error_document(error: &ApiError) -> Vec<u8> {
     json!({ "__type": error.code(), "message": error.message() })
         .to_string()
         .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_by_their_path() {
+        let found =
+            members(br#"{"Names": ["/a", "/b"], "WithDecryption": true, "Filter": {"Key": "k"}}"#);
+        let found: Vec<_> = found
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "Filter.Key=k",
+                "Names.1=/a",
+                "Names.2=/b",
+                "WithDecryption=true"
+            ]
+        );
+        assert!(members(b"[1]").is_empty() && members(b"{").is_empty());
+    }
 }

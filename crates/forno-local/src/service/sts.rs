@@ -8,6 +8,8 @@ use crate::api::params::Form;
 use crate::api::xml::Xml;
 use crate::state::world::ACCOUNT;
 
+/// The one that there is.
+pub(crate) const ACTION: &str = "GetCallerIdentity";
 pub(super) const VERSION: &str = "2011-06-15";
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
@@ -17,7 +19,7 @@ pub(super) async fn answer(
     request_id: String,
 ) -> Result<Vec<u8>, ApiError> {
     match form.action() {
-        Some("GetCallerIdentity") => {}
+        Some(ACTION) => {}
         other => {
             return Err(ApiError::new(
                 "InvalidAction",

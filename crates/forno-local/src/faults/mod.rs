@@ -1,0 +1,22 @@
+//! Misbehaviour on purpose: what a plan says, which calls it strikes, and what
+//! is remembered of every call. What a struck call then suffers is done where
+//! every call passes (`service::dispatch`) and where machines change state
+//! (`fleet`).
+
+mod actions;
+mod bucket;
+mod log;
+mod marks;
+mod plan;
+mod regime;
+mod span;
+mod veil;
+mod words;
+mod written;
+
+pub use actions::Actions;
+pub(crate) use log::Asked;
+pub use log::{CallRecord, Reply, ServiceName, Work};
+pub(crate) use marks::{CaptureEnd, Marks};
+pub use plan::{Calls, Fault, FaultPlan, InjectedError, Moment, Then, Throttle};
+pub(crate) use regime::{Regime, Strike};

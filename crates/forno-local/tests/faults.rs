@@ -1,0 +1,531 @@
+//! Each fault as clients see it: boto3 against stub machines.
+
+mod python;
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use forno_local::{
+    Actions, CallRecord, Config, Fault, FaultPlan, InjectedError, MachineChoice, Moment, PocketEc2,
+    Reply, Then, Throttle, Work,
+};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// An endpoint of a test's own, and what it takes to ask it things.
+struct Rig {
+    endpoint: PocketEc2,
+    folder: TempDir,
+}
+
+/// What every script begins with.
+const PRELUDE: &str = r"
+import time
+from botocore.exceptions import ClientError, HTTPClientError
+from support import *
+
+ec2 = client()
+
+def source():
+    return client('ssm').get_parameter(Name=SOURCE)['Parameter']['Value']
+
+def launch(image=None, **more):
+    made = ec2.run_instances(ImageId=image or source(), InstanceType='t3.micro', MinCount=1, MaxCount=1, **more)
+    return made['Instances'][0]['InstanceId']
+
+def instance(id):
+    return ec2.describe_instances(InstanceIds=[id])['Reservations'][0]['Instances'][0]
+
+def state(id):
+    return instance(id)['State']['Name']
+
+def image(id):
+    return ec2.describe_images(ImageIds=[id])['Images'][0]
+
+def code(call, *args, **kwargs):
+    try:
+        call(*args, **kwargs)
+    except ClientError as error:
+        return error.response['Error']['Code']
+    except HTTPClientError as error:
+        return type(error).__name__
+    return 'done'
+
+def until(look, wanted):
+    for _ in range(600):
+        if look() == wanted:
+            return wanted
+        time.sleep(0.1)
+    raise AssertionError(f'{look()} and not {wanted}')
+";
+
+impl Rig {
+    async fn start(faults: impl IntoIterator<Item = Fault>) -> Self {
+        Self::with(FaultPlan::of(faults)).await
+    }
+
+    async fn with(plan: FaultPlan) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::new(folder.path().join("state"), folder.path().join("cache"));
+        config.machine = MachineChoice::Stub;
+        config.faults = plan;
+        Self {
+            endpoint: PocketEc2::start(config, &|_| {}).await.unwrap(),
+            folder,
+        }
+    }
+
+    fn command(&self, script: &str) -> Command {
+        let credentials = self.endpoint.credentials();
+        let mut command = Command::new(python::interpreter());
+        command
+            .arg("-c")
+            .arg(format!("{PRELUDE}\n{script}"))
+            .env(
+                "PYTHONPATH",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients"),
+            )
+            .env("FORNO_TEST_URL", self.endpoint.endpoint_url())
+            .env("FORNO_TEST_REGION", self.endpoint.region())
+            .env("FORNO_TEST_ACCESS_KEY", &credentials.access_key_id)
+            .env("FORNO_TEST_SECRET_KEY", &credentials.secret_access_key)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .kill_on_drop(true);
+        command
+    }
+
+    /// What a script prints.
+    async fn ask(&self, script: &str) -> String {
+        let output = self.command(script).output().await.unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{told}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// The calls of one action.
+    fn calls(&self, action: &str) -> Vec<CallRecord> {
+        let mut calls = self.endpoint.calls();
+        calls.retain(|call| call.action == action);
+        calls
+    }
+
+    async fn end(self) {
+        self.endpoint.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_come_in_the_format_of_each_service() {
+    let rig = Rig::start([
+        Fault::of("DescribeRegions").error("InternalError"),
+        Fault::of("DescribeRegions")
+            .calls([2])
+            .refusal(InjectedError {
+                message: "no <capacity> & no luck".to_owned(),
+                ..InjectedError::new("InsufficientInstanceCapacity")
+            }),
+        Fault::of("GetCallerIdentity").error("ExpiredToken"),
+        Fault::of("GetParameter")
+            .with("Name", "/aws/*")
+            .error("InternalServerError"),
+    ])
+    .await;
+    let said = rig
+        .ask(
+            r"
+def told(call, **kwargs):
+    try:
+        call(**kwargs)
+    except ClientError as error:
+        whole, meta = error.response['Error'], error.response['ResponseMetadata']
+        assert len(meta['RequestId']) == 36, meta
+        print(whole['Code'], meta['HTTPStatusCode'], whole['Message'])
+    else:
+        print('done')
+for _ in range(3):
+    told(ec2.describe_regions)
+told(client('sts').get_caller_identity)
+told(client('ssm').get_parameter, Name='/other')
+told(client('ssm').get_parameter, Name=SOURCE)
+told(client('ssm').get_parameter, Name=SOURCE)
+",
+        )
+        .await;
+    let expected = "InternalError 500 The plan of faults says so.\n\
+                    InsufficientInstanceCapacity 500 no <capacity> & no luck\n\
+                    done\n\
+                    ExpiredToken 400 The plan of faults says so.\n\
+                    ParameterNotFound 400 \n\
+                    InternalServerError 500 The plan of faults says so.\n\
+                    done";
+    let lines = |text: &str| {
+        text.lines()
+            .map(str::trim_end)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    assert_eq!(lines(&said), lines(expected));
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_is_seen_below_http_and_the_log_knows_what_was_done() {
+    let rig = Rig::start([
+        Fault::of("ImportKeyPair").reset(Moment::Before),
+        Fault::of("ImportKeyPair").calls([2]).reset(Moment::After),
+    ])
+    .await;
+    let said = rig
+        .ask(
+            r"
+mine = dict(KeyName='mine', PublicKeyMaterial=ED25519)
+count = lambda: len(ec2.describe_key_pairs()['KeyPairs'])
+for _ in range(3):
+    print(code(ec2.import_key_pair, **mine), count())
+# botocore's own retry meets what its lost call has done.
+",
+        )
+        .await;
+    assert_eq!(
+        said,
+        "ConnectionClosedError 0\nConnectionClosedError 1\nInvalidKeyPair.Duplicate 1"
+    );
+    let calls: Vec<_> = rig
+        .calls("ImportKeyPair")
+        .into_iter()
+        .map(|call| (call.ordinal, call.work, call.code, call.reply, call.faults))
+        .collect();
+    let duplicate = Some("InvalidKeyPair.Duplicate".to_owned());
+    assert_eq!(
+        calls,
+        [
+            (1, Work::None, None, Reply::Reset, vec![1]),
+            (2, Work::Done, None, Reply::Reset, vec![2]),
+            (3, Work::Refused, duplicate, Reply::Sent, vec![]),
+        ]
+    );
+    let all = rig.endpoint.calls();
+    let numbers: Vec<u64> = all.iter().map(|call| call.number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+    rig.endpoint.clear_calls();
+    assert!(rig.endpoint.calls().is_empty());
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_killed_exactly_while_its_call_is_held() {
+    let rig = Rig::start([
+        Fault::of("CreateSecurityGroup").hang(Moment::Before),
+        Fault::of("CreateSecurityGroup")
+            .calls([2])
+            .hang(Moment::After),
+    ])
+    .await;
+    for (entry, work) in [(1, Work::None), (2, Work::Done)] {
+        let mut client = rig
+            .command("ec2.create_security_group(GroupName='held', Description='d')")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        rig.endpoint.fault_struck(entry, 1).await;
+        let held = rig.calls("CreateSecurityGroup").pop().unwrap();
+        assert_eq!((held.work, held.reply), (work, Reply::Held));
+        client.kill().await.unwrap();
+    }
+    let found =
+        "print(sorted(g['GroupName'] for g in ec2.describe_security_groups()['SecurityGroups']))";
+    assert_eq!(rig.ask(found).await, "['default', 'held']");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_goes_on_when_its_client_has_gone() {
+    let rig = Rig::start([Fault::of("RunInstances").latency(Duration::from_millis(1500))]).await;
+    let said = rig
+        .ask(
+            r"
+hasty = boto3.client('ec2', region_name=REGION, endpoint_url=URL, aws_access_key_id=KEY, aws_secret_access_key=SECRET,
+                     config=Config(read_timeout=1, retries={'total_max_attempts': 1}))
+print(code(hasty.run_instances, ImageId=source(), InstanceType='t3.micro', MinCount=1, MaxCount=1))
+found = lambda: [i['State']['Name'] for r in ec2.describe_instances()['Reservations'] for i in r['Instances']]
+print(until(found, ['running']))
+",
+        )
+        .await;
+    assert_eq!(said, "ReadTimeoutError\n['running']");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_just_made_cannot_be_seen_at_first() {
+    let rig = Rig::start([Fault::of("Run*|Create*|Import*")
+        .every()
+        .hide(Duration::from_hours(1))])
+    .await;
+    let said = rig
+        .ask(
+            r"
+image_id = source()
+key = ec2.import_key_pair(KeyName='k', PublicKeyMaterial=ED25519, TagSpecifications=tags('key-pair', a='b'))['KeyPairId']
+group = ec2.create_security_group(GroupName='g', Description='d')['GroupId']
+made = launch(image_id, ClientToken='t', TagSpecifications=tags('instance', a='b') + tags('volume', a='b'))
+assert launch(image_id, ClientToken='t', TagSpecifications=tags('instance', a='b') + tags('volume', a='b')) == made
+print(code(ec2.describe_key_pairs, KeyNames=['k']), len(ec2.describe_key_pairs()['KeyPairs']))
+print(code(ec2.import_key_pair, KeyName='k', PublicKeyMaterial=ED25519))
+print(code(launch, image_id, KeyName='k'))
+print(code(ec2.describe_security_groups, GroupIds=[group]), len(ec2.describe_security_groups()['SecurityGroups']))
+print(code(ec2.authorize_security_group_ingress, GroupId=group, IpProtocol='tcp', FromPort=22, ToPort=22, CidrIp='10.0.0.0/8'))
+print(code(launch, image_id, SecurityGroupIds=[group]))
+print(code(instance, made), len(ec2.describe_instances()['Reservations']), len(ec2.describe_volumes()['Volumes']))
+for call in (ec2.terminate_instances, ec2.stop_instances, ec2.describe_instance_status):
+    print(code(call, InstanceIds=[made]))
+print(code(ec2.create_tags, Resources=[made], Tags=[{'Key': 'c', 'Value': 'd'}]), ec2.describe_tags()['Tags'])
+print(code(ec2.create_image, InstanceId=made, Name='abc'))
+print(made)
+",
+        )
+        .await;
+    let (seen, made) = said.rsplit_once('\n').unwrap();
+    insta::assert_snapshot!(seen);
+
+    rig.endpoint
+        .set_faults(FaultPlan::of([Fault::of("CreateImage")
+            .every()
+            .hide(Duration::from_secs(1))]));
+    let seen = rig
+        .ask(&format!(
+            r"
+made = '{made}'
+until(lambda: state(made), 'running')
+print([t['Value'] for t in instance(made)['Tags']], len(ec2.describe_tags()['Tags']), len(ec2.describe_volumes()['Volumes']))
+new = ec2.create_image(InstanceId=made, Name='abc', NoReboot=True)['ImageId']
+print(code(ec2.describe_images, ImageIds=[new]), code(ec2.deregister_image, ImageId=new), code(launch, new))
+print(code(ec2.create_image, InstanceId=made, Name='abc'), ec2.describe_snapshots(OwnerIds=['self'])['Snapshots'])
+until(lambda: code(ec2.describe_images, ImageIds=[new]), 'done')
+print(until(lambda: image(new)['State'], 'available'), len(ec2.describe_snapshots(OwnerIds=['self'])['Snapshots']))
+"
+        ))
+        .await;
+    assert_eq!(
+        seen,
+        "['b'] 3 1\nInvalidAMIID.NotFound InvalidAMIID.NotFound InvalidAMIID.NotFound\n\
+         InvalidAMIName.Duplicate []\navailable 1"
+    );
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_and_snapshots_fail_or_hang() {
+    let rig = Rig::start([
+        Fault::of("CreateImage").then(Then::ImageFailed("Client.InstanceTerminated".to_owned())),
+        Fault::of("CreateImage")
+            .calls([2])
+            .then(Then::SnapshotError("Client.InternalError".to_owned()))
+            .after(Duration::from_millis(300)),
+        Fault::of("CreateImage").calls([3]).then(Then::ImagePending),
+    ])
+    .await;
+    let said = rig
+        .ask(
+            r"
+made = launch()
+until(lambda: state(made), 'running')
+def show(new):
+    found = image(new)
+    snapshot = ec2.describe_snapshots(SnapshotIds=[found['BlockDeviceMappings'][0]['Ebs']['SnapshotId']])['Snapshots'][0]
+    print(found['State'], found.get('StateReason', {}).get('Code'), snapshot['State'], snapshot.get('StateMessage'))
+def make(name):
+    return ec2.create_image(InstanceId=made, Name=name, NoReboot=True)['ImageId']
+for name in ('one', 'two'):
+    new = make(name)
+    until(lambda: image(new)['State'], 'failed')
+    show(new)
+    ec2.deregister_image(ImageId=new, DeleteAssociatedSnapshots=True)
+hung, gone = make('three'), make('four')
+until(lambda: image(gone)['State'], 'available')
+show(hung)
+print(hung)
+",
+        )
+        .await;
+    let (seen, hung) = said.rsplit_once('\n').unwrap();
+    assert_eq!(
+        seen,
+        "failed Client.InstanceTerminated completed None\n\
+         failed Client.InternalError error Client.InternalError: A client error caused the instance to terminate \
+         during launch.\n\
+         pending None pending None"
+    );
+    rig.endpoint.set_faults(FaultPlan::default());
+    let loose = format!("print(until(lambda: image('{hung}')['State'], 'available'))");
+    assert_eq!(rig.ask(&loose).await, "available");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_hangs_can_be_given_up() {
+    let rig = Rig::start([Fault::of("CreateImage").then(Then::ImagePending)]).await;
+    let said = rig
+        .ask(
+            r"
+made = launch()
+until(lambda: state(made), 'running')
+new = ec2.create_image(InstanceId=made, Name='abc')['ImageId']
+print(image(new)['State'])
+ec2.deregister_image(ImageId=new, DeleteAssociatedSnapshots=True)
+print(code(ec2.describe_images, ImageIds=[new]), ec2.describe_snapshots(OwnerIds=['self'])['Snapshots'])
+ec2.terminate_instances(InstanceIds=[made])
+until(lambda: state(made), 'terminated')
+",
+        )
+        .await;
+    assert_eq!(said, "pending\nInvalidAMIID.NotFound []");
+    let disks = rig.folder.path().join("state/disks");
+    let left = || std::fs::read_dir(&disks).unwrap().count();
+    // The stub's source disk alone; files go a moment after their resources.
+    while left() != 1 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_end_by_themselves_or_are_stuck() {
+    let spot = || Then::InstanceTerminated("Server.SpotInstanceTermination".to_owned());
+    let rig = Rig::start([
+        Fault::of("RunInstances").then(Then::InstanceTerminated(
+            "Server.InsufficientInstanceCapacity".to_owned(),
+        )),
+        Fault::of("RunInstances")
+            .calls([2])
+            .then(spot())
+            .after(Duration::from_millis(500)),
+        Fault::of("RunInstances")
+            .calls([3])
+            .then(Then::StuckPending),
+        Fault::of("StopInstances").then(Then::StuckStopping),
+        Fault::of("TerminateInstances")
+            .calls([2])
+            .then(Then::StuckShuttingDown),
+    ])
+    .await;
+    let said = rig
+        .ask(
+            r"
+image_id = source()
+def reason(id):
+    found = instance(id)
+    return found['StateReason']['Code'], found['StateTransitionReason']
+stillborn = launch(image_id)
+print(until(lambda: state(stillborn), 'terminated'), reason(stillborn))
+lost = launch(image_id)
+until(lambda: state(lost), 'running')
+print(until(lambda: state(lost), 'terminated'), reason(lost))
+pending = launch(image_id)
+other = launch(image_id)
+until(lambda: state(other), 'running')
+print(state(pending))
+ec2.terminate_instances(InstanceIds=[pending])
+print(until(lambda: state(pending), 'terminated'))
+ec2.stop_instances(InstanceIds=[other])
+time.sleep(0.5)
+print(state(other), code(ec2.start_instances, InstanceIds=[other]))
+ec2.terminate_instances(InstanceIds=[other])
+time.sleep(0.5)
+print(state(other), len(ec2.describe_volumes()['Volumes']))
+print(other)
+",
+        )
+        .await;
+    let (seen, other) = said.rsplit_once('\n').unwrap();
+    assert_eq!(
+        seen,
+        "terminated ('Server.InsufficientInstanceCapacity', 'Server.InsufficientInstanceCapacity')\n\
+         terminated ('Server.SpotInstanceTermination', 'Server.SpotInstanceTermination')\n\
+         pending\n\
+         terminated\n\
+         stopping IncorrectInstanceState\n\
+         shutting-down 1"
+    );
+    rig.endpoint.set_faults(FaultPlan::default());
+    let loose = format!("print(until(lambda: state('{other}'), 'terminated'))");
+    assert_eq!(rig.ask(&loose).await, "terminated");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_come_too_often_are_throttled() {
+    let throttle = |action, burst| Throttle {
+        action: Actions::new(action),
+        burst,
+        rate: 0.0,
+    };
+    let rig = Rig::with(FaultPlan {
+        faults: Vec::new(),
+        throttles: vec![throttle("Describe*", 2), throttle("sts:*|ssm:*", 1)],
+    })
+    .await;
+    let said = rig
+        .ask(
+            r"
+sts, ssm = client('sts'), client('ssm')
+print([code(ec2.describe_regions) for _ in range(3)], code(ec2.describe_vpcs), code(ec2.create_key_pair, KeyName='k'))
+print(code(sts.get_caller_identity), code(sts.get_caller_identity), code(ssm.get_parameter, Name=SOURCE))
+",
+        )
+        .await;
+    assert_eq!(
+        said,
+        "['done', 'done', 'RequestLimitExceeded'] RequestLimitExceeded done\ndone Throttling ThrottlingException"
+    );
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_ends_though_calls_and_states_are_held() {
+    let rig = Rig::start([
+        Fault::of("DescribeRegions").hang(Moment::Before),
+        Fault::of("DescribeVpcs").latency(Duration::from_hours(1)),
+        Fault::of("RunInstances").then(Then::StuckPending),
+        Fault::of("TerminateInstances").then(Then::StuckShuttingDown),
+    ])
+    .await;
+    rig.ask("launch(); made = launch(); until(lambda: state(made), 'running'); ec2.terminate_instances(InstanceIds=[made])")
+        .await;
+    let mut clients = Vec::new();
+    for call in ["ec2.describe_regions()", "ec2.describe_vpcs()"] {
+        clients.push(rig.command(call).stderr(Stdio::null()).spawn().unwrap());
+    }
+    rig.endpoint.fault_struck(1, 1).await;
+    while rig.calls("DescribeVpcs").is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::timeout(Duration::from_mins(1), rig.end())
+        .await
+        .expect("an end");
+    for client in &mut clients {
+        assert!(!client.wait().await.unwrap().success(), "no reply came");
+    }
+}
+
+#[test]
+fn a_bad_file_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("faults.toml");
+    std::fs::write(
+        &file,
+        "# a plan\n[[fault]]\naction = \"RunInstance\"\nhang = \"before\"\n",
+    )
+    .unwrap();
+    let told = FaultPlan::read(&file).unwrap_err().to_string();
+    assert!(
+        told.starts_with(&format!(
+            "{}:3:10: no action is called `RunInstance`; expected ",
+            file.display()
+        )),
+        "{told}"
+    );
+    let absent = FaultPlan::read(Path::new("/nonexistent/faults.toml")).unwrap_err();
+    assert!(absent.to_string().contains("/nonexistent/faults.toml"));
+}
