@@ -88,6 +88,8 @@ fn code(error: &anyhow::Error) -> ExitCode {
         error.code
     } else if let Some(error) = find::<forno_bake::Error>(error) {
         error.exit_code()
+    } else if let Some(forno_local::Error::Written { .. }) = find::<forno_local::Error>(error) {
+        ExitCode::Usage
     } else if find::<forno_recipe::Circular>(error).is_some() {
         ExitCode::RecipeInvalid
     } else if find::<forno_aws::Error>(error).is_some()

@@ -9,12 +9,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use forno_aws::{Access, Gateway, StaticCredentials};
 use forno_events::{Outcome, Unit};
-use forno_local::{Config, Credentials, MachineChoice, Mode as Service, PocketEc2, Progress};
+use forno_local::{
+    Config, Credentials, FaultPlan, MachineChoice, Mode as Service, Pace, PocketEc2, Progress,
+};
 use forno_report::{Activity, Mode};
 use secrecy::SecretString;
 
-use crate::cli::{MachineArgs, MachineKind, WhereArgs};
+use crate::cli::{ConductArgs, MachineArgs, MachineKind, PaceChoice, WhereArgs};
 use crate::context::Context;
+use crate::failure::CommandError;
 use crate::settings::{self, Folders};
 
 /// An open place; [`close`](Self::close) ends what was started for it.
@@ -28,6 +31,17 @@ impl Place {
     /// Opens the place that the arguments name; `region` is that of `forno.toml`.
     pub(crate) async fn open(
         arguments: &WhereArgs,
+        region: Option<&str>,
+        mode: Mode,
+        context: &Context,
+    ) -> anyhow::Result<Self> {
+        Self::open_as(arguments, None, region, mode, context).await
+    }
+
+    /// The same, with a pocket EC2 that behaves in a certain way.
+    pub(crate) async fn open_as(
+        arguments: &WhereArgs,
+        conduct: Option<Conduct>,
         region: Option<&str>,
         mode: Mode,
         context: &Context,
@@ -47,6 +61,14 @@ impl Place {
         if let Some((info, credentials)) = forno_local::running_endpoint(&folders.local())?
             && info.mode == Service::Serve
         {
+            if conduct.is_some() {
+                let said = format!(
+                    "the pocket EC2 on {} runs already, with faults and a pace of its own",
+                    info.url
+                );
+                let hint = "give --faults and --pace to `forno local serve`, or end it";
+                return Err(CommandError::usage(said).hint(hint).into());
+            }
             tracing::info!(url = info.url, "using the pocket EC2 that runs already");
             let region = region.unwrap_or(info.region);
             return Ok(Self {
@@ -56,6 +78,9 @@ impl Place {
         }
         let mut config = config(&folders, &arguments.machine);
         config.mode = Service::Embedded;
+        if let Some(conduct) = conduct {
+            conduct.apply(&mut config);
+        }
         if let Some(region) = region {
             config.region = region;
         }
@@ -80,6 +105,37 @@ impl Place {
             Some(pocket) => pocket.shutdown().await.context("end the pocket EC2"),
             None => Ok(()),
         }
+    }
+}
+
+/// How a pocket EC2 is to behave.
+#[derive(Debug)]
+pub(crate) struct Conduct {
+    faults: FaultPlan,
+    pace: Pace,
+}
+
+impl Conduct {
+    /// Reads the files that the arguments name; nothing where they name none.
+    pub(crate) fn read(arguments: &ConductArgs) -> Result<Option<Self>, forno_local::Error> {
+        if arguments.faults.is_none() && arguments.pace.is_none() {
+            return Ok(None);
+        }
+        let faults = arguments.faults.as_deref().map(FaultPlan::read);
+        let pace = match &arguments.pace {
+            None | Some(PaceChoice::Instant) => Pace::INSTANT,
+            Some(PaceChoice::Ec2) => Pace::ec2(),
+            Some(PaceChoice::File(path)) => Pace::read(path)?,
+        };
+        Ok(Some(Self {
+            faults: faults.transpose()?.unwrap_or_default(),
+            pace,
+        }))
+    }
+
+    pub(crate) fn apply(self, config: &mut Config) {
+        config.faults = self.faults;
+        config.pace = self.pace;
     }
 }
 

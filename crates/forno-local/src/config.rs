@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::faults::FaultPlan;
+use crate::pace::Pace;
 
 /// The region that holds the public Debian image, unless told otherwise.
 pub const DEFAULT_REGION: &str = "us-east-1";
@@ -33,6 +34,8 @@ pub struct Config {
     pub helper_exe: Option<PathBuf>,
     /// What goes wrong on purpose.
     pub faults: FaultPlan,
+    /// How long states last at least.
+    pub pace: Pace,
     /// Who runs this endpoint; told to a second start on the same folder.
     pub mode: Mode,
 }
@@ -50,6 +53,7 @@ impl Config {
             ca_bundle: None,
             helper_exe: None,
             faults: FaultPlan::default(),
+            pace: Pace::INSTANT,
             mode: Mode::Embedded,
         }
     }

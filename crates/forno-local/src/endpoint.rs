@@ -115,12 +115,13 @@ impl PocketEc2 {
             Arc::clone(&folder),
             host,
             HostLimits::of_this_computer(),
+            config.pace,
         );
         let service = Arc::new(Service {
             credentials,
             store,
             fleet,
-            regime: Regime::new(config.faults),
+            regime: Regime::new(config.faults, config.pace.hidden),
             ending: CancellationToken::new(),
         });
         let info = EndpointInfo {

@@ -19,6 +19,7 @@ mod fleet;
 pub mod fuzzing;
 mod imds;
 mod keypair;
+mod pace;
 mod service;
 mod source;
 mod state;
@@ -31,3 +32,4 @@ pub use faults::{
     Actions, CallRecord, Calls, Fault, FaultPlan, InjectedError, Moment, Reply, ServiceName, Then,
     Throttle, Work,
 };
+pub use pace::Pace;

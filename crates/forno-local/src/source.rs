@@ -141,6 +141,7 @@ impl Source {
                 state: SnapshotState::Completed,
                 started: created,
                 completed: Some(created),
+                due: created,
                 disk: self.disk,
             },
         );

@@ -7,8 +7,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use forno_local::{
-    Actions, CallRecord, Config, Fault, FaultPlan, InjectedError, MachineChoice, Moment, PocketEc2,
-    Reply, Then, Throttle, Work,
+    Actions, CallRecord, Config, Fault, FaultPlan, InjectedError, MachineChoice, Moment, Pace,
+    PocketEc2, Reply, Then, Throttle, Work,
 };
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -507,6 +507,196 @@ async fn an_endpoint_ends_though_calls_and_states_are_held() {
     for client in &mut clients {
         assert!(!client.wait().await.unwrap().success(), "no reply came");
     }
+}
+
+/// What curl says: the reply's status and its JSON.
+async fn curl(rig: &Rig, path: &str, arguments: &[&str]) -> (u16, serde_json::Value) {
+    let credentials = rig.endpoint.credentials();
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error", "--write-out", "\n%{http_code}"])
+        .args(["--aws-sigv4", "aws:amz:us-east-1:forno", "--user"])
+        .arg(format!(
+            "{}:{}",
+            credentials.access_key_id, credentials.secret_access_key
+        ))
+        .args(arguments)
+        .arg(format!("{}{path}", rig.endpoint.endpoint_url()))
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (body, status) = said.rsplit_once('\n').unwrap();
+    let body = serde_json::from_str(body).unwrap_or_default();
+    (status.parse().unwrap(), body)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plans_and_calls_by_curl() {
+    let rig = Rig::start([]).await;
+    let file = rig.folder.path().join("faults.toml");
+    std::fs::write(
+        &file,
+        "[[fault]]\naction = \"DescribeRegions\"\nerror = { code = \"InternalError\" }\n",
+    )
+    .unwrap();
+    let plan = format!("@{}", file.display());
+    let put = ["--request", "PUT", "--data-binary", plan.as_str()];
+    let (status, reply) = curl(&rig, "/_forno/faults", &put).await;
+    assert_eq!(
+        (status, &reply["fault"][0]["error"]["status"]),
+        (200, &500.into())
+    );
+    assert_eq!(curl(&rig, "/_forno/faults", &[]).await, (200, reply));
+    let twice = "print(code(ec2.describe_regions), code(ec2.describe_regions))";
+    assert_eq!(rig.ask(twice).await, "InternalError done");
+
+    let (status, log) = curl(&rig, "/_forno/calls", &[]).await;
+    let calls = log["calls"].as_array().unwrap();
+    assert_eq!((status, calls.len()), (200, 2));
+    let first = serde_json::json!({
+        "number": 1, "service": "ec2", "region": "us-east-1", "action": "DescribeRegions", "ordinal": 1,
+        "work": "refused", "code": "InternalError", "reply": "sent", "faults": [1],
+    });
+    for (key, value) in first.as_object().unwrap() {
+        assert_eq!(&calls[0][key], value, "{key}");
+    }
+    let (_, later) = curl(&rig, "/_forno/calls?after=1", &[]).await;
+    assert_eq!(later["calls"][0]["number"], 2);
+    let delete = ["--request", "DELETE"];
+    assert_eq!(curl(&rig, "/_forno/calls", &delete).await.0, 204);
+    assert_eq!(curl(&rig, "/_forno/faults", &delete).await.0, 204);
+    assert!(rig.endpoint.calls().is_empty());
+    assert_eq!(rig.endpoint.faults(), FaultPlan::default());
+
+    std::fs::write(&file, "[[fault]]\naction = \"*\"\nhangs = \"after\"\n").unwrap();
+    let (status, told) = curl(&rig, "/_forno/faults", &put).await;
+    let message = told["error"]["message"].as_str().unwrap();
+    assert_eq!(status, 400);
+    assert!(
+        message.starts_with("3:1: unknown field `hangs`"),
+        "{message}"
+    );
+    std::fs::write(&file, "#".repeat(300_000)).unwrap();
+    assert_eq!(curl(&rig, "/_forno/faults", &put).await.0, 413);
+    assert_eq!(curl(&rig, "/_forno/nothing", &[]).await.0, 404);
+    assert_eq!(
+        curl(&rig, "/_forno/calls", &["--request", "PUT"]).await.0,
+        405
+    );
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plans_by_botocore_s_signer_and_refusals() {
+    let rig = Rig::start([]).await;
+    let said = rig
+        .ask(
+            r#"
+import json, urllib.error, urllib.request
+from botocore.auth import SigV4Auth, SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+def ask(method, path, body=None, key=KEY, secret=SECRET, service='forno', auth=SigV4Auth):
+    request = AWSRequest(method, URL + path, data=body)
+    auth(Credentials(key, secret), service, REGION).add_auth(request)
+    return send(method, request.url, body, dict(request.headers))
+
+def send(method, url, body=None, headers={}):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers, method=method)) as reply:
+            return reply.status, json.loads(reply.read() or 'null')
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())['error']['code']
+
+plan = {'fault': [{'action': 'Describe*', 'calls': 'every', 'error': {'code': 'Unavailable'}}],
+        'throttle': [{'action': 'Run*', 'burst': 1, 'rate': 0.5}]}
+status, back = ask('PUT', '/_forno/faults', json.dumps(plan).encode())
+assert status == 200 and ask('PUT', '/_forno/faults', json.dumps(back).encode()) == (200, back)
+print(code(ec2.describe_vpcs), ask('GET', '/_forno/faults', auth=SigV4QueryAuth)[0])
+print(ask('PUT', '/_forno/faults', b'{"fault": [{"action": "*"}]}'))
+print(ask('GET', '/_forno/faults', service='ec2'), ask('GET', '/_forno/calls', secret='x' * 40))
+print(ask('GET', '/_forno/faults', key='AKIAOTHER'), send('DELETE', URL + '/_forno/faults'))
+"#,
+        )
+        .await;
+    assert_eq!(
+        said,
+        "Unavailable 200\n(400, 'InvalidPlan')\n\
+         (403, 'InvalidSignatureException') (403, 'InvalidSignatureException')\n\
+         (403, 'UnrecognizedClientException') (403, 'MissingAuthenticationTokenException')"
+    );
+    let kept = rig.endpoint.faults();
+    assert_eq!(kept.faults.len(), 1, "what is refused changes nothing");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pace_makes_states_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::new(folder.path().join("state"), folder.path().join("cache"));
+    config.machine = MachineChoice::Stub;
+    let span = Duration::from_millis;
+    config.pace = Pace {
+        pending: span(1000),
+        checks: span(700),
+        stopping: span(700),
+        shutting_down: span(700),
+        snapshot: span(2000),
+        image: span(500),
+        hidden: span(400),
+    };
+    let endpoint = PocketEc2::start(config, &|_| {}).await.unwrap();
+    let rig = Rig { endpoint, folder };
+    let said = rig
+        .ask(
+            r"
+def course(since, least, look, last):
+    # States come in order, and the last one not before its time.
+    seen = []
+    while not seen or seen[-1] != last:
+        now = look()
+        if not seen or seen[-1] != now:
+            seen.append(now)
+        time.sleep(0.02)
+    took = time.monotonic() - since
+    assert took >= least, f'{seen} after {took}'
+    return seen
+
+def status(id):
+    found = ec2.describe_instance_status(InstanceIds=[id])['InstanceStatuses']
+    return found[0]['InstanceStatus']['Status'] if found else 'none'
+
+def check(seen, *wanted):
+    assert seen == list(wanted)[-len(seen):], seen
+
+image_id = source()
+start = time.monotonic()
+made = launch(image_id)
+check(course(start, 0.4, lambda: code(instance, made), 'done'), 'InvalidInstanceID.NotFound', 'done')
+check(course(start, 1, lambda: state(made), 'running'), 'pending', 'running')
+check(course(start, 1.7, lambda: status(made), 'ok'), 'initializing', 'ok')
+start = time.monotonic()
+ec2.stop_instances(InstanceIds=[made])
+check(course(start, 0.7, lambda: state(made), 'stopped'), 'stopping', 'stopped')
+start = time.monotonic()
+new = ec2.create_image(InstanceId=made, Name='abc')['ImageId']
+course(start, 0.4, lambda: code(ec2.describe_images, ImageIds=[new]), 'done')
+def snapshot():
+    found = ec2.describe_snapshots(OwnerIds=['self'])['Snapshots'][0]
+    percent, most = int(found['Progress'][:-1]), (time.monotonic() - start) / 2 * 100
+    assert found['State'] == 'completed' or percent <= most, f'{percent} of {most}'
+    return found['State']
+check(course(start, 2, snapshot, 'completed'), 'pending', 'completed')
+check(course(start, 2.5, lambda: image(new)['State'], 'available'), 'pending', 'available')
+start = time.monotonic()
+ec2.terminate_instances(InstanceIds=[made])
+check(course(start, 0.7, lambda: state(made), 'terminated'), 'shutting-down', 'terminated')
+",
+        )
+        .await;
+    assert_eq!(said, "");
+    rig.end().await;
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{OnFailure, Output, VariableArgs, WhereArgs};
+use super::{ConductArgs, OnFailure, Output, VariableArgs, WhereArgs};
 
 /// Bake images
 ///
@@ -75,4 +75,7 @@ pub(crate) struct BakeArgs {
 
     #[command(flatten)]
     pub(crate) place: WhereArgs,
+
+    #[command(flatten)]
+    pub(crate) conduct: ConductArgs,
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, Subcommand};
 
-use super::MachineArgs;
+use super::{ConductArgs, MachineArgs};
 
 /// The pocket EC2 of this machine
 #[derive(Debug, Args)]
@@ -28,6 +28,7 @@ pub(crate) enum LocalCommand {
 #[command(after_help = "\
 Examples:
   forno local serve --listen 127.0.0.1:4566
+  forno local serve --faults faults.toml --pace ec2     as bad and as slow as EC2
 
   # in another terminal, with the lines that it printed:
   export AWS_ENDPOINT_URL=… AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… AWS_REGION=…
@@ -48,6 +49,9 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+
+    #[command(flatten)]
+    pub(crate) conduct: ConductArgs,
 }
 
 /// Say what kinds of machines can run here, and what to install

@@ -7,6 +7,7 @@
 mod bake;
 mod choices;
 mod completions;
+mod conduct;
 mod images;
 mod local;
 mod plan;
@@ -22,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use bake::BakeArgs;
 pub(crate) use choices::{Colour, MachineKind, OnFailure, Output};
 pub(crate) use completions::CompletionsArgs;
+pub(crate) use conduct::{ConductArgs, PaceChoice};
 pub(crate) use images::ImagesArgs;
 pub(crate) use local::{DoctorArgs, LocalArgs, LocalCommand, ResetArgs, ServeArgs};
 pub(crate) use plan::PlanArgs;

@@ -12,7 +12,8 @@ use forno_saga::{Ladder, Rung};
 use crate::ask::Terminal;
 use crate::cli::{BakeArgs, OnFailure};
 use crate::context::{Context, block_on};
-use crate::place::Place;
+use crate::failure::CommandError;
+use crate::place::{Conduct, Place};
 use crate::settings::Folders;
 use crate::stage::{self, Curtain, Stage};
 use crate::{failure, recipes, signals, tools};
@@ -26,12 +27,17 @@ pub(crate) fn run(arguments: &BakeArgs, context: &Context) -> anyhow::Result<pro
     let recipes = recipes::load(&project, &arguments.images, &inputs)?;
     let project = recipes::home(project, &arguments.images)?;
     let tools = tools::find(&recipes, &context.environment)?;
+    let conduct = Conduct::read(&arguments.conduct)?;
+    if conduct.is_some() && !arguments.place.local {
+        let said = "AWS behaves as it does: --faults and --pace are for the pocket EC2";
+        return Err(CommandError::usage(said).hint("add --local").into());
+    }
     let mode = context.printer.mode(arguments.output, &context.environment);
     let ladder = Ladder::new();
     let code = block_on(async {
         let signals = signals::watch(ladder.clone())?;
         let place = tokio::select! {
-            place = Place::open(&arguments.place, project.region(), mode, context) => place?,
+            place = Place::open_as(&arguments.place, conduct, project.region(), mode, context) => place?,
             () = ladder.reached(Rung::Undo) => {
                 signals::tell_early_end(&ladder, context.printer);
                 return Ok(ExitCode::Interrupted);

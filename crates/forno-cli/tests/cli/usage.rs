@@ -54,6 +54,41 @@ fn wrong_usage_is_told_with_code_2() {
 }
 
 #[test]
+fn a_bad_plan_of_faults_or_pace_is_told_with_its_place() {
+    let home = folder();
+    let file = home.path().join("bad.toml");
+    std::fs::write(
+        &file,
+        "[[fault]]\naction = \"CraeteImage\"\nhang = \"after\"\n",
+    )
+    .unwrap();
+    for (arguments, said) in [
+        (
+            &["local", "serve", "--faults"][..],
+            "bad.toml:2:10: no action is called `CraeteImage`; expected",
+        ),
+        (
+            &["local", "serve", "--pace"],
+            "bad.toml:1:3: unknown field `fault`, expected one of `pending`",
+        ),
+    ] {
+        forno(home.path())
+            .args(arguments)
+            .arg(&file)
+            .assert()
+            .code(2)
+            .stdout("")
+            .stderr(contains(said));
+    }
+    std::fs::write(home.path().join("hello.toml"), HELLO).unwrap();
+    forno(home.path())
+        .args(["bake", "hello.toml", "--pace", "ec2"])
+        .assert()
+        .code(2)
+        .stderr(contains("--faults and --pace are for the pocket EC2").and(contains("--local")));
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_named() {
     let home = folder();
     forno(home.path())

@@ -1,5 +1,7 @@
 //! CreateImage: an image that is pending until its snapshot's disk is copied.
 
+use tokio::time::Instant;
+
 use super::call::Call;
 use super::run_disk::{RootRequest, read_mappings};
 use super::tags::TagSpecs;
@@ -101,6 +103,7 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
     let (image_id, snapshot_id) = (Resource::Image.fresh(), Resource::Snapshot.fresh());
     let disk = call.fleet.folder.disks().join(format!("{snapshot_id}.raw"));
     let (now, region) = (call.now, call.region.name.to_owned());
+    let pace = call.fleet.pace;
     let state = call.state();
     let image = Image {
         id: image_id.clone(),
@@ -136,6 +139,7 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
         state: SnapshotState::Pending { percent: 0 },
         started: now,
         completed: None,
+        due: now.checked_add(pace.snapshot).unwrap_or(now),
         disk,
     };
     state.images.insert(image_id.clone(), image);
@@ -143,12 +147,15 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
     tags.apply(state, Resource::Image, &image_id);
     tags.apply(state, Resource::Snapshot, &snapshot_id);
     xml.text("imageId", &image_id);
+    let snapshot_due = Instant::now() + pace.snapshot;
     let capture = Capture {
         region,
         image: image_id,
         snapshot: snapshot_id,
         reboot: !no_reboot,
         end: None,
+        snapshot_due,
+        image_due: snapshot_due + pace.image,
     };
     call.order(Order::Capture {
         instance: instance_id.to_owned(),

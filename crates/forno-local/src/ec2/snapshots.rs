@@ -1,5 +1,7 @@
 //! Snapshots: made by CreateImage, shown and deleted here.
 
+use jiff::Timestamp;
+
 use super::call::{Call, iso};
 use super::tags::write_tags;
 use crate::api::error::ApiError;
@@ -34,6 +36,7 @@ pub(super) fn describe_snapshots(call: &mut Call<'_>, xml: &mut Xml) -> Result<(
             "The parameter snapshotSet cannot be used with the parameter maxResults",
         ));
     }
+    let now = call.now;
     let state = call.state();
     for id in &ids {
         Resource::Snapshot.check(id)?;
@@ -57,7 +60,7 @@ pub(super) fn describe_snapshots(call: &mut Call<'_>, xml: &mut Xml) -> Result<(
             && (by(&restorable_by)
                 || restorable_by.contains(&"all") && snapshot.owner == DEBIAN_ACCOUNT)
             && filters.select(state.tags_of(&snapshot.id), |filter| {
-                filter_values(snapshot, filter)
+                filter_values(snapshot, filter, now)
             })
     });
     let (snapshots, next) = page.cut(snapshots, |snapshot| snapshot.id.clone());
@@ -73,7 +76,7 @@ pub(super) fn describe_snapshots(call: &mut Call<'_>, xml: &mut Xml) -> Result<(
             xml.text("statusMessage", why);
         }
         xml.text("startTime", iso(snapshot.started))
-            .text("progress", progress(snapshot))
+            .text("progress", progress(snapshot, now))
             .text("ownerId", &snapshot.owner)
             .text("description", &snapshot.description)
             .text("volumeSize", snapshot.size_gib)
@@ -87,15 +90,21 @@ fn owner_alias(snapshot: &Snapshot) -> Option<&'static str> {
     (snapshot.owner == DEBIAN_ACCOUNT).then_some("amazon")
 }
 
-fn progress(snapshot: &Snapshot) -> String {
+/// That of the copy, but no further than its time has come.
+fn progress(snapshot: &Snapshot, now: Timestamp) -> String {
     match snapshot.state {
-        SnapshotState::Pending { percent } => format!("{percent}%"),
+        SnapshotState::Pending { percent } => {
+            let whole = snapshot.due.duration_since(snapshot.started).as_millis();
+            let past = now.duration_since(snapshot.started).as_millis();
+            let due = (past * 100).checked_div(whole).unwrap_or(100);
+            format!("{}%", i128::from(percent).min(due.max(0)))
+        }
         SnapshotState::Completed => "100%".to_owned(),
         SnapshotState::Error(_) => "0%".to_owned(),
     }
 }
 
-fn filter_values(snapshot: &Snapshot, filter: &str) -> Vec<String> {
+fn filter_values(snapshot: &Snapshot, filter: &str, now: Timestamp) -> Vec<String> {
     vec![match filter {
         "description" => snapshot.description.clone(),
         "encrypted" => snapshot.encrypted.to_string(),
@@ -106,7 +115,7 @@ fn filter_values(snapshot: &Snapshot, filter: &str) -> Vec<String> {
                 .collect();
         }
         "owner-id" => snapshot.owner.clone(),
-        "progress" => progress(snapshot),
+        "progress" => progress(snapshot, now),
         "start-time" => iso(snapshot.started),
         "status" => snapshot.state.name().to_owned(),
         "storage-tier" => "standard".to_owned(),
@@ -155,4 +164,36 @@ pub(super) fn delete_snapshot(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), 
     call.order(Order::RemoveDisk { disk });
     xml.text("return", true);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_that_of_the_copy_and_of_the_time() {
+        let started = Timestamp::UNIX_EPOCH;
+        let after = |seconds| Timestamp::from_second(seconds).unwrap();
+        let shown = |percent, due, now| {
+            let snapshot = Snapshot {
+                id: String::new(),
+                owner: String::new(),
+                description: String::new(),
+                volume: String::new(),
+                size_gib: 8,
+                encrypted: false,
+                state: SnapshotState::Pending { percent },
+                started,
+                completed: None,
+                due: after(due),
+                disk: std::path::PathBuf::new(),
+            };
+            progress(&snapshot, after(now))
+        };
+        assert_eq!(shown(99, 40, 0), "0%");
+        assert_eq!(shown(99, 40, 10), "25%");
+        assert_eq!(shown(7, 40, 10), "7%");
+        assert_eq!(shown(99, 40, 60), "99%");
+        assert_eq!(shown(55, 0, 3), "55%", "at the pace of the copy");
+    }
 }

@@ -18,6 +18,8 @@ use crate::state::world::World;
 /// The plan in force.
 #[derive(Debug)]
 pub(crate) struct Regime {
+    /// How long what any call makes cannot be seen.
+    hidden: Duration,
     state: Mutex<State>,
     /// How often each entry has struck, in the order of the plan.
     struck: watch::Sender<Vec<u64>>,
@@ -56,8 +58,9 @@ pub(crate) enum Strike {
 }
 
 impl Regime {
-    pub(crate) fn new(plan: FaultPlan) -> Self {
+    pub(crate) fn new(plan: FaultPlan, hidden: Duration) -> Self {
         let regime = Self {
+            hidden,
             state: Mutex::new(State {
                 plan: FaultPlan::default(),
                 seen: Vec::new(),
@@ -116,7 +119,9 @@ impl Regime {
         let strike = faults().find_map(strike).unwrap_or(Strike::None);
         let latency = faults().map(|fault| fault.latency).sum();
         let marks = Marks {
-            hide: faults().map(|fault| fault.hide).max().unwrap_or_default(),
+            hide: faults()
+                .map(|fault| fault.hide)
+                .fold(self.hidden, Duration::max),
             then: faults()
                 .flat_map(|fault| fault.then.iter().map(|then| (then.clone(), fault.after)))
                 .collect(),
@@ -247,6 +252,10 @@ mod tests {
     use super::super::plan::{Then, Throttle};
     use super::*;
 
+    fn regime(plan: FaultPlan) -> Regime {
+        Regime::new(plan, Duration::ZERO)
+    }
+
     fn asked(action: &str) -> Asked {
         Asked {
             service: ServiceName::Ec2,
@@ -259,7 +268,7 @@ mod tests {
 
     #[test]
     fn each_entry_counts_for_itself() {
-        let regime = Regime::new(FaultPlan::of([
+        let regime = regime(FaultPlan::of([
             Fault::of("CreateTags").calls([2]).error("InternalError"),
             Fault::of("*").calls([3]).hang(Moment::Before),
         ]));
@@ -278,7 +287,7 @@ mod tests {
     #[test]
     fn entries_that_strike_one_call_work_together() {
         let second = Duration::from_secs(1);
-        let regime = Regime::new(FaultPlan::of([
+        let regime = regime(FaultPlan::of([
             Fault::of("Run*").latency(second).hide(second),
             Fault::of("RunInstances")
                 .latency(second)
@@ -298,7 +307,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_strike_can_be_waited_for() {
-        let regime = Regime::new(FaultPlan::of([Fault::of("*").every().hang(Moment::After)]));
+        let regime = regime(FaultPlan::of([Fault::of("*").every().hang(Moment::After)]));
         let both = async {
             for _ in 0..2 {
                 let met = regime.meet(&asked("RunInstances"));
@@ -321,7 +330,7 @@ mod tests {
             burst: 1,
             rate: 1.0,
         });
-        let regime = Regime::new(plan);
+        let regime = regime(plan);
         let start = Instant::now();
         let code = |seconds, action| match regime
             .meet_at(&asked(action), start + Duration::from_secs(seconds))

@@ -44,6 +44,20 @@ impl FaultPlan {
     pub(crate) fn parse(text: &str) -> Result<Self, Flaw> {
         toml::from_str(text).map_err(|error| Flaw::of(text, &error))
     }
+
+    /// Reads a plan in JSON.
+    pub(crate) fn parse_json(text: &str) -> Result<Self, Flaw> {
+        serde_json::from_str(text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            let message = error.to_string();
+            let place = format!(" at line {line} column {column}");
+            Flaw {
+                line,
+                column,
+                message: message.trim_end_matches(&place).to_owned(),
+            }
+        })
+    }
 }
 
 /// Reads a file that people write.
@@ -409,6 +423,16 @@ rate   = 2.5
         assert_eq!(serde_json::from_str::<FaultPlan>(&json).unwrap(), plan);
         let toml = toml::to_string(&plan).unwrap();
         assert_eq!(FaultPlan::parse(&toml).unwrap(), plan);
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_is_a_plan() {
+        let page = include_str!("../../../../docs/PROTOCOL.md");
+        let section = page.split_once("\n## Faults\n").unwrap().1;
+        let example = section.split_once("```toml\n").unwrap().1;
+        let example = example.split_once("```").unwrap().0;
+        let plan = FaultPlan::parse(example).unwrap();
+        assert_eq!((plan.faults.len(), plan.throttles.len()), (5, 1));
     }
 
     #[test]

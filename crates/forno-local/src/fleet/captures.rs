@@ -7,12 +7,16 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use forno_machine::CopyProgress;
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::orders::{Capture, Fleet, lock};
 use crate::error::chain;
 use crate::faults::CaptureEnd;
 use crate::state::world::{ImageState, Reason, SnapshotState};
+
+/// What a snapshot shows whose copy is made but which is not completed.
+const COPIED: u8 = 99;
 
 impl Fleet {
     /// Copies a quiescent disk (or a live one, where the caller of CreateImage
@@ -23,41 +27,71 @@ impl Fleet {
             .cloned()
             .unwrap_or_default();
         let outcome = self.copy(&capture, from, &cancel).await;
-        match (outcome, capture.end.clone()) {
-            (Ok(()), Some(end)) => {
-                // Apart, so that the instance can go on meanwhile.
-                let fleet = Arc::clone(&self);
-                self.tasks
-                    .spawn(async move { fleet.end_otherwise(&capture, end, &cancel).await });
-            }
-            (outcome, _) => self.settle(&capture, outcome.clone(), outcome).await,
+        if let Err(why) = outcome {
+            return self
+                .settle(&capture, Some(Err(why.clone())), Some(Err(why)))
+                .await;
         }
+        if capture.end.is_none() && capture.image_due <= Instant::now() {
+            return self.settle(&capture, Some(Ok(())), Some(Ok(()))).await;
+        }
+        // Apart, so that the instance can go on meanwhile.
+        let fleet = Arc::clone(&self);
+        self.tasks.spawn(async move {
+            if cancel
+                .run_until_cancelled(fleet.ripen(&capture))
+                .await
+                .is_none()
+            {
+                let why = internal("the capture was given up");
+                fleet
+                    .settle(&capture, Some(Err(why.clone())), Some(Err(why)))
+                    .await;
+            }
+        });
     }
 
-    /// Ends a capture whose copy is made as a plan of faults says.
-    async fn end_otherwise(&self, capture: &Capture, end: CaptureEnd, cancel: &CancellationToken) {
-        let (snapshot, image, at) = match end {
-            CaptureEnd::ImageFails(why, after) => (Ok(()), Err(why), Some(after)),
-            CaptureEnd::SnapshotFails(why, after) => (Err(why.clone()), Err(why), Some(after)),
-            CaptureEnd::Stuck(loose) => {
-                loose.run_until_cancelled(cancel.cancelled()).await;
-                (Ok(()), Ok(()), None)
+    /// Lets a capture whose copy is made end when its time has come, and as a
+    /// plan of faults says.
+    async fn ripen(&self, capture: &Capture) {
+        self.show_percent(capture, COPIED);
+        match &capture.end {
+            None => {
+                tokio::time::sleep_until(capture.snapshot_due).await;
+                self.settle(capture, Some(Ok(())), None).await;
+                tokio::time::sleep_until(capture.image_due).await;
+                self.settle(capture, None, Some(Ok(()))).await;
             }
-        };
-        if let Some(after) = at {
-            cancel.run_until_cancelled(tokio::time::sleep(after)).await;
-        }
-        if cancel.is_cancelled() {
-            let why = internal("the capture was given up");
-            self.settle(capture, Err(why.clone()), Err(why)).await;
-        } else {
-            self.settle(capture, snapshot, image).await;
+            Some(CaptureEnd::ImageFails(why, after)) => {
+                tokio::time::sleep(*after).await;
+                self.settle(capture, Some(Ok(())), Some(Err(why.clone())))
+                    .await;
+            }
+            Some(CaptureEnd::SnapshotFails(why, after)) => {
+                tokio::time::sleep(*after).await;
+                self.settle(capture, Some(Err(why.clone())), Some(Err(why.clone())))
+                    .await;
+            }
+            Some(CaptureEnd::Stuck(loose)) => {
+                loose.cancelled().await;
+                self.settle(capture, Some(Ok(())), Some(Ok(()))).await;
+            }
         }
     }
 
     /// Ends a capture that cannot even begin.
     pub(super) async fn capture_failed(&self, capture: &Capture, why: Reason) {
-        self.settle(capture, Err(why.clone()), Err(why)).await;
+        self.settle(capture, Some(Err(why.clone())), Some(Err(why)))
+            .await;
+    }
+
+    fn show_percent(&self, capture: &Capture, percent: u8) {
+        self.store.change(|world| {
+            let region = world.region(&capture.region);
+            if let Some(snapshot) = region.snapshots.get_mut(&capture.snapshot) {
+                snapshot.state = SnapshotState::Pending { percent };
+            }
+        });
     }
 
     async fn copy(
@@ -83,14 +117,9 @@ impl Fleet {
                 .saturating_mul(100)
                 .checked_div(progress.total)
                 .unwrap_or(0);
-            let percent = u8::try_from(percent.min(99)).unwrap_or(99);
+            let percent = u8::try_from(percent).unwrap_or(COPIED).min(COPIED);
             if seen.swap(percent, Ordering::Relaxed) != percent {
-                fleet.store.change(|world| {
-                    let region = world.region(&target.region);
-                    if let Some(snapshot) = region.snapshots.get_mut(&target.snapshot) {
-                        snapshot.state = SnapshotState::Pending { percent };
-                    }
-                });
+                fleet.show_percent(&target, percent);
             }
         };
         forno_machine::copy_disk(from, &to, progress, cancel)
@@ -101,28 +130,34 @@ impl Fleet {
     async fn settle(
         &self,
         capture: &Capture,
-        of_snapshot: Result<(), Reason>,
-        of_image: Result<(), Reason>,
+        of_snapshot: Option<Result<(), Reason>>,
+        of_image: Option<Result<(), Reason>>,
     ) {
         // What is being made when the endpoint ends has failed, and is told so.
         if self.closing.is_cancelled() {
             return;
         }
         let now = Timestamp::now();
+        let last = of_image.is_some();
         let orphan = self
             .store
             .change_and_save(|world| {
                 let region = world.region(&capture.region);
-                if let Some(image) = region.images.get_mut(&capture.image) {
-                    image.state = match of_image {
+                if let Some(outcome) = of_image
+                    && let Some(image) = region.images.get_mut(&capture.image)
+                {
+                    image.state = match outcome {
                         Ok(()) => ImageState::Available,
                         Err(why) => ImageState::Failed(why),
                     };
                 }
+                let Some(outcome) = of_snapshot else {
+                    return false;
+                };
                 let Some(snapshot) = region.snapshots.get_mut(&capture.snapshot) else {
                     return true;
                 };
-                match of_snapshot {
+                match outcome {
                     Ok(()) => {
                         snapshot.state = SnapshotState::Completed;
                         snapshot.completed = Some(now);
@@ -132,7 +167,9 @@ impl Fleet {
                 false
             })
             .await;
-        lock(&self.captures).remove(&capture.snapshot);
+        if last {
+            lock(&self.captures).remove(&capture.snapshot);
+        }
         if orphan {
             let disk = self
                 .folder

@@ -79,7 +79,10 @@ impl Keeper {
         stillborn: Option<Reason>,
     ) {
         match stillborn {
-            Some(reason) => self.end(Some(reason)).await,
+            Some(reason) => {
+                self.pass(&gate).await;
+                self.end(Some(reason)).await;
+            }
             None => self.live(&mut inbox, gate).await,
         }
         // What was ordered while it ended is done by its end, but for this.
@@ -271,7 +274,9 @@ impl Keeper {
                     instance.reachable = false;
                 })
                 .await;
+                let gate = Gate::new(self.fleet.pace.shutting_down, None);
                 self.power_off(true, END_PATIENCE).await;
+                self.pass(&gate).await;
                 self.end(Some(reason)).await;
                 true
             }
@@ -500,6 +505,10 @@ async fn rise(fleet: Arc<Fleet>, region: String, id: String, machine: Machine, g
             }
         })
         .await;
+    tokio::select! {
+        () = tokio::time::sleep(fleet.pace.checks) => {}
+        () = fleet.closing.cancelled() => return,
+    }
     probe(fleet, region, id, machine).await;
 }
 

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use forno_machine::{Host, Kind, Machine};
 use tokio::sync::{RwLock, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::gate::Gate;
 use super::keeper::{Keeper, instance_gone};
 use crate::faults::{CaptureEnd, Marks, Then};
+use crate::pace::Pace;
 use crate::state::folder::Folder;
 use crate::state::store::Store;
 use crate::state::types::HostLimits;
@@ -85,6 +87,10 @@ pub(crate) struct Capture {
     pub(crate) reboot: bool,
     /// How it ends, where a plan of faults says so.
     pub(crate) end: Option<CaptureEnd>,
+    /// Before this the snapshot is not completed.
+    pub(crate) snapshot_due: Instant,
+    /// Before this the image is not available.
+    pub(crate) image_due: Instant,
 }
 
 /// All machines of one endpoint.
@@ -94,6 +100,7 @@ pub(crate) struct Fleet {
     pub(crate) folder: Arc<Folder>,
     pub(crate) limits: HostLimits,
     pub(crate) kind: Kind,
+    pub(crate) pace: Pace,
     /// Taken out at shutdown, when no launch is under way.
     pub(crate) host: RwLock<Option<Host>>,
     pub(crate) closing: CancellationToken,
@@ -147,12 +154,14 @@ impl Fleet {
         folder: Arc<Folder>,
         host: Host,
         limits: HostLimits,
+        pace: Pace,
     ) -> Arc<Self> {
         Arc::new(Self {
             store,
             folder,
             limits,
             kind: host.kind(),
+            pace,
             host: RwLock::new(Some(host)),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -163,7 +172,8 @@ impl Fleet {
 
     /// Takes orders, with what they are to suffer. Returns at once.
     pub(crate) fn order(self: &Arc<Self>, orders: Vec<Order>, marks: &Marks) {
-        let gate = |state| Gate::new(marks.stuck(&state));
+        let pace = self.pace;
+        let gate = |at_least, state| Gate::new(at_least, marks.stuck(&state));
         for order in orders {
             let (death, delay) = marks.death().unzip();
             if let (Some(reason), Some(delay), Some(instance)) =
@@ -175,14 +185,15 @@ impl Fleet {
             match order {
                 Order::Launch { region, instance } => {
                     let stillborn = death.filter(|_| delay.is_some_and(|delay| delay.is_zero()));
-                    self.open_desk(region, instance, gate(Then::StuckPending), stillborn);
+                    let gate = gate(pace.pending, Then::StuckPending);
+                    self.open_desk(region, instance, gate, stillborn);
                 }
                 Order::Start { instance } => {
-                    let gate = gate(Then::StuckPending);
+                    let gate = gate(pace.pending, Then::StuckPending);
                     self.tell(&instance, Task::Start { gate });
                 }
                 Order::Stop { instance, hard } => {
-                    let gate = gate(Then::StuckStopping);
+                    let gate = gate(pace.stopping, Then::StuckStopping);
                     self.tell(&instance, Task::Stop { hard, gate });
                 }
                 Order::Reboot { instance } => {
@@ -192,7 +203,7 @@ impl Fleet {
                     if let Some(desk) = lock(&self.desks).get(&instance) {
                         desk.give_up.cancel();
                     }
-                    let gate = gate(Then::StuckShuttingDown);
+                    let gate = gate(pace.shutting_down, Then::StuckShuttingDown);
                     self.tell(&instance, Task::Terminate { hard, gate });
                 }
                 Order::Capture {

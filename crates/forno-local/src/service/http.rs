@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::auth::Protocol;
 use super::dispatch::{Answer, Service};
 use super::line::Line;
-use super::{ec2, ssm, sts};
+use super::{admin, ec2, ssm, sts};
 use crate::api::error::ApiError;
 use crate::api::params::Form;
 use crate::api::sigv4;
@@ -35,15 +35,20 @@ async fn answer(
     request: Request<Body>,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    if parts.uri.path() != "/" {
+    let ours = parts.uri.path().starts_with(admin::ROOT);
+    if !ours && parts.uri.path() != "/" {
         return StatusCode::NOT_FOUND.into_response();
     }
-    if parts.method != Method::POST && parts.method != Method::GET {
+    if !ours && parts.method != Method::POST && parts.method != Method::GET {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     let Ok(body) = axum::body::to_bytes(body, LARGEST_BODY).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
+    if ours {
+        let request = signed(&parts, &body);
+        return admin::answer(&service, request, &parts.method, Timestamp::now());
+    }
     let request_id = uuid::Uuid::new_v4().to_string();
     let query = parts.uri.query().unwrap_or_default();
     let form = Form::decode(query, if is_json(&parts) { b"" } else { &body });
@@ -145,6 +150,17 @@ fn protocol(parts: &Parts, form: Option<&Form>) -> Protocol {
     }
 }
 
+/// What of a request is signed.
+fn signed<'a>(parts: &'a Parts, body: &'a [u8]) -> sigv4::Request<'a> {
+    sigv4::Request {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers: &parts.headers,
+        body,
+    }
+}
+
 /// Checks the signature; returns the region that the request is for.
 fn believe(
     service: &Service,
@@ -152,14 +168,7 @@ fn believe(
     body: &[u8],
     protocol: Protocol,
 ) -> Result<Region, ApiError> {
-    let request = sigv4::Request {
-        method: parts.method.as_str(),
-        path: parts.uri.path(),
-        query: parts.uri.query().unwrap_or_default(),
-        headers: &parts.headers,
-        body,
-    };
-    let scope = sigv4::verify(request, &service.credentials, Timestamp::now())
+    let scope = sigv4::verify(signed(parts, body), &service.credentials, Timestamp::now())
         .map_err(|refusal| protocol.refuse(&refusal))?;
     if scope.service != protocol.scope() {
         let why = format!(

@@ -1,5 +1,6 @@
 //! The endpoint's services: from an HTTP request to an HTTP reply.
 
+mod admin;
 mod auth;
 mod dispatch;
 mod ec2;

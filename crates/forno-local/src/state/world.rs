@@ -194,6 +194,9 @@ pub(crate) struct Snapshot {
     pub(crate) state: SnapshotState,
     pub(crate) started: Timestamp,
     pub(crate) completed: Option<Timestamp>,
+    /// Before this it is not completed; its progress is shown accordingly.
+    #[serde(skip)]
+    pub(crate) due: Timestamp,
     /// The raw disk: under the state folder, or the shared source disk.
     pub(crate) disk: PathBuf,
 }

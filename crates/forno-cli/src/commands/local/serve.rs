@@ -8,12 +8,16 @@ use forno_local::Mode as Service;
 
 use crate::cli::{Output, ServeArgs};
 use crate::context::{Context, block_on};
+use crate::place::Conduct;
 use crate::{place, settings, signals};
 
 pub(crate) fn run(arguments: &ServeArgs, context: &Context) -> anyhow::Result<process::ExitCode> {
     let folders = context.folders()?;
     let printer = context.printer;
     let mut config = place::config(&folders, &arguments.machine);
+    if let Some(conduct) = Conduct::read(&arguments.conduct)? {
+        conduct.apply(&mut config);
+    }
     config.listen = arguments.listen;
     config.mode = Service::Serve;
     if let Some(region) = settings::region(arguments.region.as_deref(), &context.environment, None)

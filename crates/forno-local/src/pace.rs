@@ -1,0 +1,194 @@
+//! EC2's pace: how long its states last. Machines here are quicker than EC2 is;
+//! a pace makes each state last at least so long, so that a client's patience,
+//! its time limits and what it shows while it waits can be tried.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::error::Error;
+use crate::faults::{Flaw, read_file, span};
+
+/// How long states last at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default = "Pace::ec2", rename_all = "kebab-case")]
+pub struct Pace {
+    /// An instance is pending, from the call on.
+    #[serde(with = "span")]
+    pub pending: Duration,
+    /// Its status checks are initializing, from running on.
+    #[serde(with = "span")]
+    pub checks: Duration,
+    /// It is stopping, from the call on.
+    #[serde(with = "span")]
+    pub stopping: Duration,
+    /// It is shutting-down, from the call on.
+    #[serde(with = "span")]
+    pub shutting_down: Duration,
+    /// A snapshot is pending, from the call on; its progress grows evenly.
+    #[serde(with = "span")]
+    pub snapshot: Duration,
+    /// An image is pending, from the end of its snapshot on.
+    #[serde(with = "span")]
+    pub image: Duration,
+    /// What a call makes cannot be seen.
+    #[serde(with = "span")]
+    pub hidden: Duration,
+}
+
+/// One duration with where its figure comes from.
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "sources are for readers, and for the page that shows them"
+    )
+)]
+struct Figure {
+    key: &'static str,
+    what: &'static str,
+    seconds: u64,
+    source: &'static str,
+}
+
+/// EC2's durations for a small Linux instance with a root volume of some GiB.
+const EC2: [Figure; 7] = [
+    Figure {
+        key: "pending",
+        what: "an instance is pending",
+        seconds: 15,
+        source: "15 s in the log of hashicorp/packer#4704; 16.4 to 16.6 s for six families in brevdev/ec2-coldboot-research",
+    },
+    Figure {
+        key: "checks",
+        what: "status checks are initializing, once it runs",
+        seconds: 120,
+        source: "estimate: two rounds of checks, which EC2's user guide says run every minute",
+    },
+    Figure {
+        key: "stopping",
+        what: "an instance is stopping",
+        seconds: 57,
+        source: "57 s in the log of hashicorp/packer#4704",
+    },
+    Figure {
+        key: "shutting-down",
+        what: "an instance is shutting-down",
+        seconds: 60,
+        source: "about a minute for a c5.large in hashicorp/packer-plugin-amazon#682",
+    },
+    Figure {
+        key: "snapshot",
+        what: "a snapshot is pending",
+        seconds: 40,
+        source: "43 s from CreateImage to available in the log of hashicorp/packer#4704, less the image's own",
+    },
+    Figure {
+        key: "image",
+        what: "an image is pending, once its snapshot is completed",
+        seconds: 3,
+        source: "estimate: what remains of those 43 s; no source tells the two apart",
+    },
+    Figure {
+        key: "hidden",
+        what: "what a call makes cannot be seen",
+        seconds: 1,
+        source: "estimate: EC2's developer guide says that it happens, not for how long",
+    },
+];
+
+impl Pace {
+    /// States last as long as the machines need.
+    pub const INSTANT: Self = Self {
+        pending: Duration::ZERO,
+        checks: Duration::ZERO,
+        stopping: Duration::ZERO,
+        shutting_down: Duration::ZERO,
+        snapshot: Duration::ZERO,
+        image: Duration::ZERO,
+        hidden: Duration::ZERO,
+    };
+
+    /// EC2's durations, as far as they are known.
+    pub const fn ec2() -> Self {
+        let [
+            pending,
+            checks,
+            stopping,
+            shutting_down,
+            snapshot,
+            image,
+            hidden,
+        ] = EC2;
+        Self {
+            pending: pending.duration(),
+            checks: checks.duration(),
+            stopping: stopping.duration(),
+            shutting_down: shutting_down.duration(),
+            snapshot: snapshot.duration(),
+            image: image.duration(),
+            hidden: hidden.duration(),
+        }
+    }
+
+    /// EC2's durations, but for those that a TOML file names.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        read_file(path, |text| {
+            toml::from_str(text).map_err(|error| Flaw::of(text, &error))
+        })
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self::INSTANT
+    }
+}
+
+impl Figure {
+    const fn duration(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_names_what_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pace.toml");
+        std::fs::write(&file, "pending = \"2s\"\nshutting-down = \"0s\"\n").unwrap();
+        let expected = Pace {
+            pending: Duration::from_secs(2),
+            shutting_down: Duration::ZERO,
+            ..Pace::ec2()
+        };
+        assert_eq!(Pace::read(&file).unwrap(), expected);
+        std::fs::write(&file, "# mine\npendng = \"2s\"\n").unwrap();
+        let told = Pace::read(&file).unwrap_err().to_string();
+        let place = format!(
+            "{}:2:1: unknown field `pendng`, expected one of",
+            file.display()
+        );
+        assert!(told.starts_with(&place), "{told}");
+    }
+
+    /// The page shows the table of the code, to the letter.
+    #[test]
+    fn the_documentation_shows_these_figures() {
+        let page = include_str!("../../../docs/PROTOCOL.md");
+        for Figure {
+            key,
+            what,
+            seconds,
+            source,
+        } in EC2
+        {
+            let row = format!("| `{key}` | {what} | {seconds} s | {source} |");
+            assert!(page.contains(&row), "PROTOCOL.md lacks: {row}");
+        }
+    }
+}
