@@ -38,8 +38,12 @@ pub(crate) fn kind(code: &str, message: &str, status: u16) -> Kind {
         | "TooManyRequestsException"
         | "EC2ThrottledException"
         | "SlowDown"
-        | "BandwidthLimitExceeded"
-        | "SnapshotCreationPerVolumeRateExceeded" => Kind::Throttled,
+        | "BandwidthLimitExceeded" => Kind::Throttled,
+        "SnapshotCreationPerVolumeRateExceeded"
+        | "ConcurrentSnapshotLimitExceeded"
+        | "PendingSnapshotLimitExceeded"
+        | "ConcurrentCreateImageNoRebootLimitExceeded"
+        | "ConcurrentTagAccess" => Kind::Busy,
         "InsufficientInstanceCapacity"
         | "InsufficientHostCapacity"
         | "InsufficientReservedInstanceCapacity"
@@ -98,7 +102,9 @@ pub(crate) fn kind(code: &str, message: &str, status: u16) -> Kind {
 /// refusal. Of the 5xx only those that EC2 documents as a refusal are.
 pub(crate) fn outcome(kind: Kind, status: u16) -> Outcome {
     match kind {
-        Kind::Throttled | Kind::Capacity | Kind::Quota | Kind::DryRun => Outcome::DidNotHappen,
+        Kind::Throttled | Kind::Busy | Kind::Capacity | Kind::Quota | Kind::DryRun => {
+            Outcome::DidNotHappen
+        }
         _ if (400..500).contains(&status) && status != 408 => Outcome::DidNotHappen,
         _ => Outcome::Unknown,
     }
@@ -191,6 +197,7 @@ mod tests {
             ("DependencyViolation", 400, Kind::DependencyViolation),
             ("RequestLimitExceeded", 503, Kind::Throttled),
             ("VcpuLimitExceeded", 400, Kind::Quota),
+            ("ConcurrentSnapshotLimitExceeded", 400, Kind::Busy),
             ("InsufficientInstanceCapacity", 500, Kind::Capacity),
             ("InvalidParameterCombination", 400, Kind::InvalidInput),
             ("InvalidAMIID.Malformed", 400, Kind::InvalidInput),

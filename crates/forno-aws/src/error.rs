@@ -48,6 +48,9 @@ pub enum Kind {
     Capacity,
     /// The account may not have more of it.
     Quota,
+    /// Something else goes on that must end first: snapshots of the same volume,
+    /// tags of the same resource. Passes by itself.
+    Busy,
     /// The client token was used before, with other parameters or a dead instance.
     TokenReused,
     InvalidInput,

@@ -30,6 +30,7 @@ use crate::ids::{ImageId, InstanceId, SnapshotId};
 use crate::image::Image;
 use crate::instance::Instance;
 use crate::snapshot::Snapshot;
+use crate::throttling::ThrottlingIsFree;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
@@ -100,12 +101,19 @@ impl Gateway {
 
         let ec2 = aws_sdk_ec2::config::Builder::from(&config)
             .retry_classifier(NoRetryForCapacity)
+            .interceptor(ThrottlingIsFree)
+            .build();
+        let ssm = aws_sdk_ssm::config::Builder::from(&config)
+            .interceptor(ThrottlingIsFree)
+            .build();
+        let sts = aws_sdk_sts::config::Builder::from(&config)
+            .interceptor(ThrottlingIsFree)
             .build();
         let clients = Clients {
             region: Arc::from(region.as_str()),
             ec2: aws_sdk_ec2::Client::from_conf(ec2),
-            ssm: aws_sdk_ssm::Client::new(&config),
-            sts: aws_sdk_sts::Client::new(&config),
+            ssm: aws_sdk_ssm::Client::from_conf(ssm),
+            sts: aws_sdk_sts::Client::from_conf(sts),
         };
         let spacing = limits.poll_spacing;
         let of = clients.clone();

@@ -34,6 +34,7 @@ mod snapshot;
 mod states;
 mod subnet;
 mod tag;
+mod throttling;
 mod wait;
 
 pub use access::{Access, Limits, StaticCredentials};

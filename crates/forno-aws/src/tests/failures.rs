@@ -346,3 +346,22 @@ async fn an_endpoint_must_be_a_url() {
     assert_eq!(error.kind(), Kind::Settings);
     insta::assert_snapshot!(error, @"connecting failed: `localhost:4566` is no endpoint: expected http:// or https://");
 }
+
+#[tokio::test]
+async fn being_throttled_spends_no_attempt() {
+    let throttled = || refused(503, "RequestLimitExceeded", "Request limit exceeded.");
+    let fault = || refused(500, "InternalError", "An internal error has occurred");
+    let two = Limits {
+        attempts: 2,
+        ..Limits::default()
+    };
+    let endpoint = Endpoint::with([throttled(), fault(), image_made()]).await;
+    let gateway = endpoint.gateway_with(two.clone()).await;
+    gateway.create_image(&image()).await.unwrap();
+
+    let endpoint = Endpoint::with([throttled(), fault(), fault()]).await;
+    let gateway = endpoint.gateway_with(two).await;
+    let error = gateway.create_image(&image()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Server);
+    assert_eq!(error.attempts(), 3);
+}
