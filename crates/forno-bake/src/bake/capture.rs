@@ -1,14 +1,18 @@
 //! Phase 8: the stopped builder becomes an image.
 
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use forno_aws::{Image, ImageId, InstanceId, Kind, NewImage, Outcome, WaitError};
-use forno_events::{Event, Unit};
-use forno_saga::EffectId;
+use forno_events::{Emitter, Event, Unit};
+use forno_saga::{Deadline, EffectId};
+use tokio_util::sync::CancellationToken;
 
+use super::adopt::{adopt, may_be_there};
 use super::context::{Context, of_wait};
 use super::effects::{IMAGE, Made, NamedIntent};
 use crate::error::{ErrorKind, of_effect};
+use crate::journal::millis;
 use crate::plan::ids;
 use crate::{Error, names};
 
@@ -83,24 +87,30 @@ async fn create(ctx: &Context, effect: &EffectId, id: &InstanceId) -> Result<Ima
     };
     let intent = NamedIntent::intent(effect.clone(), IMAGE, &new.name, IMAGE);
     let gateway = ctx.gateway.clone();
+    let (poll, cancel) = (ctx.settings.poll, ctx.cancel.clone());
+    let turn = Turn::new(ctx);
     let apply = async move {
-        let error = match gateway.create_image(&new).await {
-            Ok(id) => return Ok(Made { id: id.to_string() }),
-            Err(error) => error,
+        let error = loop {
+            match gateway.create_image(&new).await {
+                Ok(id) => return Ok(Made { id: id.to_string() }),
+                Err(error) if error.kind() == Kind::Busy && turn.comes(&error).await => {}
+                Err(error) => break error,
+            }
         };
         // There is no token. The name with our tag is proof that the call
         // whose answer was lost has worked.
-        if error.outcome() == Outcome::Unknown || error.kind() == Kind::Duplicate {
-            let there = gateway.images_named(&new.name).await;
-            if let Ok(images) = there
-                && let Some(image) = images
-                    .into_iter()
-                    .find(|image| image.tags.get(names::BAKE) == new.tags.get(names::BAKE))
-            {
-                return Ok(Made {
-                    id: image.id.to_string(),
-                });
-            }
+        let look = async || {
+            let images = gateway.images_named(&new.name).await?;
+            Ok(images
+                .into_iter()
+                .find(|image| image.tags.get(names::BAKE) == new.tags.get(names::BAKE)))
+        };
+        if may_be_there(&error)
+            && let Some(image) = adopt(poll, &cancel, look).await
+        {
+            return Ok(Made {
+                id: image.id.to_string(),
+            });
         }
         Err(error)
     };
@@ -110,4 +120,40 @@ async fn create(ctx: &Context, effect: &EffectId, id: &InstanceId) -> Result<Ima
         .map_err(|error| of_effect(error, |error| ErrorKind::Capture(error.to_string())))?;
     ctx.created(IMAGE, &made.id);
     ImageId::new(made.id).map_err(|error| Error::new(ErrorKind::Capture(error.to_string())))
+}
+
+/// EC2 makes only so many snapshots at once, and wants a dozen seconds between two
+/// of one volume. Refused for that, the call is made again; nothing has happened.
+struct Turn {
+    emitter: Emitter,
+    cancel: CancellationToken,
+    pause: Duration,
+    until: Deadline,
+}
+
+impl Turn {
+    fn new(ctx: &Context) -> Self {
+        Self {
+            emitter: ctx.emitter.clone(),
+            cancel: ctx.cancel.clone(),
+            pause: ctx.settings.poll * 8,
+            until: Deadline::after(ctx.prepared.recipe.builder.timeouts.capture.get()),
+        }
+    }
+
+    /// `false`: there is no time for it any more.
+    async fn comes(&self, refusal: &forno_aws::Error) -> bool {
+        self.emitter.emit(Event::Waiting {
+            step: ids::image(),
+            what: "EC2 to take another snapshot".to_owned(),
+            resource: None,
+            state: refusal.code().unwrap_or("refused").to_owned(),
+            waited_ms: millis(self.until.waited()),
+            deadline_ms: millis(self.until.limit()),
+        });
+        tokio::select! {
+            () = self.until.pause(self.pause) => !self.until.passed(),
+            () = self.cancel.cancelled() => false,
+        }
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use forno_aws::{Kind, Outcome};
 use forno_link::Identity;
 use forno_saga::EffectId;
 
+use super::adopt::{adopt, may_be_there};
 use super::context::Context;
 use super::effects::{KEY_PAIR, Made, NamedIntent};
 use crate::error::{ErrorKind, of_effect};
@@ -28,21 +28,22 @@ pub(super) async fn import(ctx: &Context, role: &str) -> Result<Key, Error> {
     }
     let name = new.name.clone();
     let gateway = ctx.gateway.clone();
+    let (poll, cancel) = (ctx.settings.poll, ctx.cancel.clone());
     let intent = NamedIntent::intent(EffectId::new(role), KEY_PAIR, &name, role);
     let apply = async move {
         let error = match gateway.import_key_pair(&new).await {
             Ok(key) => return Ok(Made { id: key.name }),
             Err(error) => error,
         };
-        // The name is this bake's alone: what is there under it is the work of
-        // a call whose answer was lost, and holds the same public key.
-        if error.outcome() == Outcome::Unknown || error.kind() == Kind::Duplicate {
-            let there = gateway.key_pair_named(&new.name).await;
-            if let Ok(Some(key)) = there
-                && key.tags.get(names::BAKE) == new.tags.get(names::BAKE)
-            {
-                return Ok(Made { id: key.name });
-            }
+        // What is there under this name holds the same public key.
+        let look = async || {
+            let there = gateway.key_pair_named(&new.name).await?;
+            Ok(there.filter(|key| key.tags.get(names::BAKE) == new.tags.get(names::BAKE)))
+        };
+        if may_be_there(&error)
+            && let Some(key) = adopt(poll, &cancel, look).await
+        {
+            return Ok(Made { id: key.name });
         }
         Err(error)
     };

@@ -1,5 +1,6 @@
 //! One bake, phase by phase: a file for each.
 
+mod adopt;
 mod builder;
 mod capture;
 mod check;

@@ -284,7 +284,7 @@ async fn finish(ctx: &Context, image: &Image) -> Result<(), Error> {
             .cancelled_by(tokio_util::sync::CancellationToken::new());
         let marking = wait.while_refused(
             |error| {
-                error.kind() == Kind::NotFound
+                matches!(error.kind(), Kind::NotFound | Kind::Busy)
                     || error.kind().is_transient()
                     || error.outcome() == forno_aws::Outcome::Unknown
             },

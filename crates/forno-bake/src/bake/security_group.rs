@@ -6,6 +6,7 @@ use forno_aws::{IngressRule, Kind, Outcome, SecurityGroupId};
 use forno_events::StepId;
 use forno_saga::EffectId;
 
+use super::adopt::{adopt, may_be_there};
 use super::context::{Context, of_wait};
 use super::effects::{Made, NamedIntent, SECURITY_GROUP};
 use crate::error::{ErrorKind, of_effect};
@@ -20,6 +21,7 @@ pub(super) async fn create(ctx: &Context, step: &StepId) -> Result<SecurityGroup
     let new = ctx.prepared.new_group();
     let name = new.name.clone();
     let gateway = ctx.gateway.clone();
+    let (poll, cancel) = (ctx.settings.poll, ctx.cancel.clone());
     let intent = NamedIntent::intent(
         EffectId::new(SECURITY_GROUP),
         SECURITY_GROUP,
@@ -31,18 +33,18 @@ pub(super) async fn create(ctx: &Context, step: &StepId) -> Result<SecurityGroup
             Ok(id) => return Ok(Made { id: id.to_string() }),
             Err(error) => error,
         };
-        // As with the key pair: the name is this bake's alone.
-        if error.outcome() == Outcome::Unknown || error.kind() == Kind::Duplicate {
-            let there = gateway.security_groups_named(&new.name).await;
-            if let Ok(groups) = there
-                && let Some(group) = groups
-                    .into_iter()
-                    .find(|group| group.tags.get(names::BAKE) == new.tags.get(names::BAKE))
-            {
-                return Ok(Made {
-                    id: group.id.to_string(),
-                });
-            }
+        let look = async || {
+            let there = gateway.security_groups_named(&new.name).await?;
+            Ok(there
+                .into_iter()
+                .find(|group| group.tags.get(names::BAKE) == new.tags.get(names::BAKE)))
+        };
+        if may_be_there(&error)
+            && let Some(group) = adopt(poll, &cancel, look).await
+        {
+            return Ok(Made {
+                id: group.id.to_string(),
+            });
         }
         Err(error)
     };
