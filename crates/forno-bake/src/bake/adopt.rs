@@ -20,11 +20,14 @@ pub(super) fn may_be_there(error: &Error) -> bool {
 
 /// Looks until it shows. An answer that it is not there is only believed in the end,
 /// and a look that fails says nothing. Nobody looks for what is going to be undone.
-pub(super) async fn adopt<T>(
+pub(super) async fn adopt<T, F>(
     poll: Duration,
     cancel: &CancellationToken,
-    mut look: impl AsyncFnMut() -> Result<Option<T>, Error>,
-) -> Option<T> {
+    look: impl Fn() -> F,
+) -> Option<T>
+where
+    F: Future<Output = Result<Option<T>, Error>>,
+{
     let until = Deadline::after(WITHIN);
     loop {
         if let Ok(Some(there)) = look().await {

@@ -99,7 +99,7 @@ async fn create(ctx: &Context, effect: &EffectId, id: &InstanceId) -> Result<Ima
         };
         // There is no token. The name with our tag is proof that the call
         // whose answer was lost has worked.
-        let look = async || {
+        let look = || async {
             let images = gateway.images_named(&new.name).await?;
             Ok(images
                 .into_iter()

@@ -36,7 +36,7 @@ pub(super) async fn import(ctx: &Context, role: &str) -> Result<Key, Error> {
             Err(error) => error,
         };
         // What is there under this name holds the same public key.
-        let look = async || {
+        let look = || async {
             let there = gateway.key_pair_named(&new.name).await?;
             Ok(there.filter(|key| key.tags.get(names::BAKE) == new.tags.get(names::BAKE)))
         };

@@ -33,7 +33,7 @@ pub(super) async fn create(ctx: &Context, step: &StepId) -> Result<SecurityGroup
             Ok(id) => return Ok(Made { id: id.to_string() }),
             Err(error) => error,
         };
-        let look = async || {
+        let look = || async {
             let there = gateway.security_groups_named(&new.name).await?;
             Ok(there
                 .into_iter()

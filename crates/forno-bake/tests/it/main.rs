@@ -4,6 +4,7 @@
 mod cancel;
 mod corpus;
 mod course;
+mod fire;
 mod keep;
 mod machine;
 mod nightly;

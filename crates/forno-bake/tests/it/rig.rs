@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use forno_aws::{Access, Gateway, InstanceState, StaticCredentials, TagMatch};
+use forno_aws::{Access, Gateway, InstanceState, Limits, StaticCredentials, TagMatch};
 use forno_bake::{
     BakeFolder, BakeReport, Bakes, Engine, Ladder, RunOptions, RunReport, RunResult, Settings,
     Subscription,
@@ -30,19 +30,7 @@ impl Rig {
         let mut config = Config::new(folder.path().join("local"), folder.path().join("cache"));
         config.machine = MachineChoice::Stub;
         let endpoint = PocketEc2::start(config, &|_| {}).await.unwrap();
-        let credentials = endpoint.credentials();
-        let gateway = Gateway::connect(Access {
-            region: Some(endpoint.region().to_owned()),
-            endpoint_url: Some(endpoint.endpoint_url().to_owned()),
-            credentials: Some(StaticCredentials {
-                access_key_id: credentials.access_key_id.clone(),
-                secret_access_key: credentials.secret_access_key.as_str().into(),
-                session_token: None,
-            }),
-            ..Access::default()
-        })
-        .await
-        .unwrap();
+        let gateway = Gateway::connect(access(&endpoint)).await.unwrap();
         let mut settings = Settings::new(folder.path().join("home"));
         settings.poll = Duration::from_millis(20);
         settings.undo.interval = Duration::from_millis(20);
@@ -87,6 +75,16 @@ impl Rig {
 
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The endpoint, to make it misbehave and to ask what it was asked.
+    pub(crate) fn endpoint(&self) -> &PocketEc2 {
+        &self.endpoint
+    }
+
+    /// For a gateway in another runtime: its connections live and die there.
+    pub(crate) fn access(&self) -> Access {
+        access(&self.endpoint)
     }
 
     pub(crate) fn engine(&self) -> Engine {
@@ -168,6 +166,24 @@ impl Rig {
 
     pub(crate) async fn end(self) {
         self.endpoint.shutdown().await.unwrap();
+    }
+}
+
+fn access(endpoint: &PocketEc2) -> Access {
+    let credentials = endpoint.credentials();
+    Access {
+        region: Some(endpoint.region().to_owned()),
+        endpoint_url: Some(endpoint.endpoint_url().to_owned()),
+        credentials: Some(StaticCredentials {
+            access_key_id: credentials.access_key_id.clone(),
+            secret_access_key: credentials.secret_access_key.as_str().into(),
+            session_token: None,
+        }),
+        limits: Limits {
+            poll_spacing: Duration::from_millis(20),
+            ..Limits::default()
+        },
+        ..Access::default()
     }
 }
 

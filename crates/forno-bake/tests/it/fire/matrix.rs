@@ -1,0 +1,239 @@
+//! The crash matrix: every call that a bake makes, struck in every way; one sweep
+//! afterwards; and then the account holds the finished image or nothing.
+//!
+//! The calls are those of a bake that nobody disturbs, so none is forgotten when a
+//! phase learns to make another. `FORNO_MATRIX=RunInstances#1:killed-after` (any
+//! part of a case's name) runs only such cases.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Write as _;
+use std::sync::Mutex;
+
+use forno_bake::ExitCode;
+use forno_local::FaultPlan;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use tokio::runtime::Runtime;
+
+use super::victim::judge;
+use super::{Blow, Call, Ended, How, bake, sweep};
+use crate::rig::Rig;
+
+/// One of everything, and a test machine.
+const RECIPE: &str = r#"
+[[step]]
+name = "say"
+shell = { run = "echo hello" }
+[[check]]
+command = "true"
+[[test]]
+run = "true"
+"#;
+
+/// How many cases at once: most of one is waiting.
+const AT_ONCE: usize = 8;
+
+/// What a case came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    Image,
+    Nothing,
+    /// The call was not made this time: how often something is polled varies.
+    NotMet,
+    Broken(String),
+}
+
+impl Verdict {
+    fn sign(&self) -> char {
+        match self {
+            Self::Image => 'i',
+            Self::Nothing => '.',
+            Self::NotMet => ' ',
+            Self::Broken(_) => '!',
+        }
+    }
+}
+
+/// The calls of a bake that nobody disturbs.
+fn calls(runtime: &Runtime) -> Vec<Call> {
+    let rig = runtime.block_on(Rig::start());
+    let ended = bake(&rig, rig.recipe("one", RECIPE), &[]);
+    assert!(ended.is(ExitCode::Done), "{ended:?}");
+    assert_eq!(judge(&rig), Ok(true));
+    let calls = Call::all(&rig.endpoint().calls());
+    runtime.block_on(rig.end());
+    calls
+}
+
+/// Strikes a new bake so, sweeps until a sweep has come to its end, and looks.
+fn strike(runtime: &Runtime, blows: &[Blow], sweeps: usize) -> Verdict {
+    let rig = runtime.block_on(Rig::start());
+    let mut faults = Vec::new();
+    let mut deadly = Vec::new();
+    for blow in blows {
+        let of_blow = blow.faults();
+        if blow.how.kills() {
+            deadly.push(faults.len() + 1);
+        }
+        faults.extend(of_blow);
+    }
+    rig.endpoint().set_faults(FaultPlan::of(faults));
+    let ended = bake(&rig, rig.recipe("one", RECIPE), &deadly);
+    let met = rig
+        .endpoint()
+        .calls()
+        .iter()
+        .any(|call| !call.faults.is_empty());
+    if blows.len() == 1 {
+        // What follows is a process of its own, in better times.
+        rig.endpoint().set_faults(FaultPlan::default());
+    }
+    let mut told = vec![format!("bake: {ended:?}")];
+    let mut clean = false;
+    let mut last = ended.clone();
+    for _ in 0..sweeps {
+        // Nobody dies of the same blow twice.
+        if let Ended::Killed(by) = last {
+            deadly.retain(|entry| *entry != by);
+        }
+        let swept = sweep(&rig, &deadly);
+        last = swept.clone();
+        clean = swept.is(ExitCode::Done);
+        told.push(format!("sweep: {swept:?}"));
+        if clean {
+            break;
+        }
+    }
+    let verdict = match judge(&rig) {
+        _ if !clean => Err("no sweep came to its end".to_owned()),
+        Ok(image) if ended.is(ExitCode::Done) && !image => {
+            Err("it says that there is an image, and there is none".to_owned())
+        }
+        judged => judged,
+    };
+    runtime.block_on(rig.end());
+    match verdict {
+        Err(why) => Verdict::Broken(format!("{why}\n    {}", told.join("\n    "))),
+        Ok(_) if !met => Verdict::NotMet,
+        Ok(true) => Verdict::Image,
+        Ok(false) => Verdict::Nothing,
+    }
+}
+
+#[test]
+fn whichever_call_is_struck_the_account_holds_the_image_or_nothing() {
+    let runtime = Runtime::new().unwrap();
+    let calls = calls(&runtime);
+    #[expect(clippy::disallowed_methods, reason = "a test is its own settings")]
+    let only = std::env::var("FORNO_MATRIX").unwrap_or_default();
+    let cases: VecDeque<Blow> = calls
+        .iter()
+        .flat_map(|call| {
+            How::ALL.map(|how| Blow {
+                call: call.clone(),
+                how,
+            })
+        })
+        .filter(|blow| blow.to_string().contains(&only))
+        .collect();
+    let (run, queue) = (cases.len(), Mutex::new(cases));
+    let verdicts = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let Some(blow) = queue.lock().unwrap().pop_front() else {
+                        return;
+                    };
+                    let verdict = strike(&runtime, std::slice::from_ref(&blow), 1);
+                    verdicts
+                        .lock()
+                        .unwrap()
+                        .insert((blow.call, blow.how), verdict);
+                }
+            });
+        }
+    });
+    let verdicts = verdicts.into_inner().unwrap();
+    show(&calls, &verdicts);
+    let broken: Vec<String> = verdicts
+        .iter()
+        .filter_map(|((call, how), verdict)| match verdict {
+            Verdict::Broken(why) => Some(format!("{call}:{how}: {why}")),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        broken.is_empty(),
+        "{} of {run}:\n{}",
+        broken.len(),
+        broken.join("\n")
+    );
+    let met = |how| {
+        verdicts
+            .iter()
+            .filter(|((_, of), verdict)| *of == how && **verdict != Verdict::NotMet)
+            .count()
+    };
+    if only.is_empty() {
+        // A matrix that strikes nothing proves nothing.
+        for how in How::ALL {
+            assert!(
+                met(how) * 2 > calls.len(),
+                "{how}: {} of {}",
+                met(how),
+                calls.len()
+            );
+        }
+    }
+}
+
+/// The table, past the test harness, which would swallow it.
+fn show(calls: &[Call], verdicts: &BTreeMap<(Call, How), Verdict>) {
+    let mut table =
+        String::from("\ncrash matrix: i the image, . nothing, ! broken, blank not met\n");
+    table.push_str(&format!("{:>34}", ""));
+    for how in How::ALL {
+        table.push_str(&format!(" {how:>16}"));
+    }
+    for call in calls {
+        table.push_str(&format!("\n{call:>34}"));
+        for how in How::ALL {
+            let sign = verdicts
+                .get(&(call.clone(), how))
+                .map_or('-', Verdict::sign);
+            table.push_str(&format!(" {sign:>16}"));
+        }
+    }
+    table.push_str(&format!(
+        "\n{} calls, {} cases\n\n",
+        calls.len(),
+        verdicts.len()
+    ));
+    let _ = std::io::stderr().write_all(table.as_bytes());
+}
+
+/// Two blows at random: the second may meet the teardown or the sweep.
+#[test]
+fn two_blows_at_random_calls_leave_nothing_either() {
+    let runtime = Runtime::new().unwrap();
+    let calls = calls(&runtime);
+    let blow = (
+        prop::sample::select(calls),
+        prop::sample::select(How::ALL.to_vec()),
+    )
+        .prop_map(|(call, how)| Blow { call, how });
+    let config = ProptestConfig {
+        cases: 16,
+        max_shrink_iters: 8,
+        ..ProptestConfig::default()
+    };
+    TestRunner::new(config)
+        .run(&(blow.clone(), blow), |(first, second)| {
+            // A sweep that is struck itself is followed by another.
+            let verdict = strike(&runtime, &[first, second], 3);
+            prop_assert!(!matches!(verdict, Verdict::Broken(_)), "{verdict:?}");
+            Ok(())
+        })
+        .unwrap();
+}
