@@ -28,6 +28,9 @@ pub struct Settings {
     pub poll: std::time::Duration,
     /// How often a wait makes itself heard.
     pub heartbeat: std::time::Duration,
+    /// How long a machine lives on without a sign of life from forno. `None`: as
+    /// long as the recipe lets SSH take to answer, and five minutes more.
+    pub orphan_after: Option<std::time::Duration>,
     /// Programs run on this machine.
     pub tools: Tools,
     /// Where what Ansible installs is kept between bakes.
@@ -46,6 +49,7 @@ impl Settings {
             undo: UndoPolicy::default(),
             poll: std::time::Duration::from_secs(2),
             heartbeat: std::time::Duration::from_secs(5),
+            orphan_after: None,
             tools: Tools::default(),
             cache: None,
         }

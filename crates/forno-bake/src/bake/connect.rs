@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use super::context::{Context, lock};
 use super::guest_steps::of_step;
 use super::key_pair::Key;
+use super::lifeline::Lifeline;
 use super::machine::{Running, gone, gone_after_all};
 use crate::journal::millis;
 use crate::{Connection, Error, ErrorKind, folder};
@@ -21,6 +22,8 @@ pub(crate) struct Connected {
     pub(super) machine: Running,
     pub(super) guest: Guest,
     pub(super) link: Arc<SshLink>,
+    /// Keeps the machine from ending itself, as long as this lives.
+    pub(super) lifeline: Lifeline,
     /// Signs for Ansible and for `forno shell`, as long as this lives.
     pub(super) _agent: AgentSocket,
 }
@@ -39,6 +42,7 @@ pub(super) async fn connect(
         .map_err(Error::io("start the agent for the key"))?;
         let link =
             Arc::new(raced(ctx, step, &machine, reach(ctx, step, &machine, key, &agent)).await?);
+        let lifeline = Lifeline::start(ctx, &link);
         remember(ctx, &machine, &agent)?;
         let guest = Guest::new(Arc::clone(&link) as Arc<dyn forno_link::Link>);
         let ready = raced(ctx, step, &machine, wait_ready(ctx, step, &guest)).await;
@@ -50,6 +54,7 @@ pub(super) async fn connect(
             machine,
             guest,
             link,
+            lifeline,
             _agent: agent,
         });
         ctx.set_machine(Some(Arc::clone(&connected)));

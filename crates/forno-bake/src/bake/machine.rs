@@ -12,8 +12,8 @@ use forno_saga::EffectId;
 
 use super::context::{Context, of_wait};
 use super::effects::{INSTANCE, InstanceIntent, Made, intent};
-use super::teardown;
 use super::user_data::user_data;
+use super::{lifeline, teardown};
 use crate::error::{CallError, ErrorKind, of_effect};
 use crate::plan::{Machine, Place};
 use crate::{Error, names};
@@ -52,7 +52,9 @@ pub(super) async fn launch(
     wanted: &Wanted<'_>,
 ) -> Result<Running, Error> {
     let host_key = HostKeyPair::generate();
-    let data = user_data(&host_key, ctx.prepared.expires, wanted.user_data);
+    let grace = lifeline::grace(&ctx.prepared.recipe, &ctx.settings);
+    let arming = lifeline::arming(grace, ctx.prepared.expires);
+    let data = user_data(&host_key, &arming, wanted.user_data);
     let mut refused: Vec<String> = Vec::new();
     let mut number = 0;
     for round in 0..=RELAUNCHES {

@@ -10,6 +10,7 @@ mod effects;
 mod guest_steps;
 mod hold;
 mod key_pair;
+mod lifeline;
 mod machine;
 mod prove;
 mod provision;

@@ -45,6 +45,13 @@ pub(super) async fn seal(ctx: &Context, builder: &Connected, key: &Key) -> Resul
         .step(&step, raced(ctx, &step, &builder.machine, work))
         .await?;
     tell(ctx, report);
+    // Last of all: until here the machine ends by itself where forno dies.
+    if let Some(why) = builder.lifeline.cut(&*builder.link, &ctx.cancel).await {
+        ctx.note(
+            Severity::Warning,
+            format!("the timers of the dead man's switch are not stopped ({why}); they are in memory, not in the image"),
+        );
+    }
     builder.link.close().await;
     super::connect::forget(ctx);
     Ok(())

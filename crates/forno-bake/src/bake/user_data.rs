@@ -6,39 +6,27 @@
 //! has removed it.
 
 use forno_link::HostKeyPair;
-use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-/// The transient unit of the dead man's switch: in the memory of one boot only.
-/// The seal forgets the user data, which alone arms it.
-pub(crate) const DEADLINE_UNIT: &str = "forno-deadline";
-
-/// The cloud-config of a machine; `also` is user data of the recipe.
-pub(super) fn user_data(host_key: &HostKeyPair, expires: Timestamp, also: Option<&str>) -> String {
-    let own = cloud_config(host_key, expires);
+/// The cloud-config of a machine, with the script of its switch; `also` is user
+/// data of the recipe.
+pub(super) fn user_data(host_key: &HostKeyPair, arming: &str, also: Option<&str>) -> String {
+    let own = cloud_config(host_key, arming);
     match also {
         None => own,
         Some(also) => multipart(&[&own, also]),
     }
 }
 
-fn cloud_config(host_key: &HostKeyPair, expires: Timestamp) -> String {
-    // Armed at every boot for the same moment. A machine without systemd has no
-    // switch, and must not fail for it. A timer's usual dependencies would make
-    // it wait for a boot that waits for this; `--no-block` does not hold for timers.
-    let at = expires.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
-    let arm = format!(
-        "command -v systemd-run >/dev/null && systemd-run --quiet --unit={DEADLINE_UNIT} \
-         --on-calendar='{at}' --timer-property=AccuracySec=1s \
-         --timer-property=DefaultDependencies=no systemctl poweroff || true"
-    );
+fn cloud_config(host_key: &HostKeyPair, arming: &str) -> String {
+    // `bootcmd` runs at every boot, which is when the switch has to be armed anew.
     let config = json!({
         "ssh_keys": {
             "ed25519_private": host_key.private_openssh().expose_secret(),
             "ed25519_public": host_key.public().line(),
         },
-        "bootcmd": [["sh", "-c", arm]],
+        "bootcmd": [["sh", "-c", arming]],
     });
     // JSON is YAML, and its quoting is beyond doubt.
     format!("#cloud-config\n{config:#}\n")
@@ -91,27 +79,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_gets_its_host_key_and_its_deadline() {
+    fn a_machine_gets_its_host_key_and_its_switch() {
         let pair = HostKeyPair::generate();
-        let text = user_data(&pair, "2026-11-22T21:00:00Z".parse().unwrap(), None);
+        let text = user_data(&pair, "echo armed\n", None);
         let json = text.strip_prefix("#cloud-config\n").unwrap();
         let config: serde_json::Value = serde_json::from_str(json).unwrap();
         assert_eq!(
             config["ssh_keys"]["ed25519_public"],
             pair.public().line().as_str()
         );
-        let arm = config["bootcmd"][0][2].as_str().unwrap();
-        assert!(
-            arm.contains("--on-calendar='2026-11-22 21:00:00 UTC'"),
-            "{arm}"
-        );
-        assert!(arm.ends_with("|| true"));
+        assert_eq!(config["bootcmd"], json!([["sh", "-c", "echo armed\n"]]));
     }
 
     #[test]
     fn user_data_of_the_recipe_stands_beside_it() {
         let pair = HostKeyPair::generate();
-        let text = user_data(&pair, Timestamp::UNIX_EPOCH, Some("#!/bin/sh\ntrue\n"));
+        let text = user_data(&pair, "true", Some("#!/bin/sh\ntrue\n"));
         assert!(text.starts_with("Content-Type: multipart/mixed"));
         assert!(text.contains("text/cloud-config"));
         assert!(text.contains("text/x-shellscript"));

@@ -1,5 +1,7 @@
 //! `forno bake`
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::{ConductArgs, OnFailure, Output, VariableArgs, WhereArgs};
@@ -47,6 +49,17 @@ pub(crate) struct BakeArgs {
         default_value_t
     )]
     pub(crate) on_failure: OnFailure,
+
+    /// End a machine that has heard nothing of forno for so long, such as 30m; else as
+    /// long as SSH may take to answer, and five minutes more
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "FORNO_ORPHAN_AFTER",
+        hide_env_values = true,
+        value_parser = super::duration::patience
+    )]
+    pub(crate) orphan_after: Option<Duration>,
 
     /// How many bakes at once
     #[arg(

@@ -8,6 +8,7 @@ mod bake;
 mod choices;
 mod completions;
 mod conduct;
+mod duration;
 mod images;
 mod local;
 mod plan;

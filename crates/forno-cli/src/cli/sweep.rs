@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::duration::duration;
 use super::{MachineArgs, WhereArgs};
 
 /// Remove what dead bakes left behind
@@ -70,33 +71,5 @@ impl SweepArgs {
             .iter()
             .map(|region| place(Some(region)))
             .collect()
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let expected = || "expected a time such as 90m, 2h or 3d".to_owned();
-    let days = |text: &str| {
-        let days: u32 = text.strip_suffix('d')?.trim().parse().ok()?;
-        Some(Duration::from_hours(24) * days)
-    };
-    if let Some(days) = days(text) {
-        return Ok(days);
-    }
-    let time: jiff::SignedDuration = text.parse().map_err(|_| expected())?;
-    Duration::try_from(time).map_err(|_| expected())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_as_people_write_them() {
-        assert_eq!(duration("3d"), Ok(Duration::from_hours(72)));
-        assert_eq!(duration("2h"), Ok(Duration::from_hours(2)));
-        assert_eq!(duration("1h 30m"), Ok(Duration::from_mins(90)));
-        for wrong in ["", "5", "soon", "-2h", "2x"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
     }
 }

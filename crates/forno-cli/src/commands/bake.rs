@@ -116,6 +116,7 @@ fn settings(
     if context.printer.can_ask() {
         settings.ask = Some(Arc::new(Terminal::new(context.printer, curtain)));
     }
+    settings.orphan_after = arguments.orphan_after;
     settings.parallel = arguments.parallel.into();
     settings.cache = Some(folders.cache.clone());
     env!("CARGO_PKG_VERSION").clone_into(&mut settings.forno_version);

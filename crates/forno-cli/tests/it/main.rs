@@ -11,6 +11,7 @@ mod examples;
 mod failures;
 mod interrupts;
 mod lifecycle;
+mod orphans;
 mod private;
 mod support;
 mod team_images;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use forno_aws::{Access, Gateway, ImageState, InstanceState, StaticCredentials, TagMatch};
+use forno_aws::{
+    Access, Gateway, ImageId, ImageState, Imds, Instance, InstanceId, InstanceState, Launch,
+    StaticCredentials, TagMatch, Tags,
+};
 use rustix::process::Signal;
 use tokio::runtime::Runtime;
 
@@ -55,6 +58,42 @@ impl Endpoint {
     /// What it prints for other clients' environments.
     pub(crate) fn variables(&self) -> &BTreeMap<String, String> {
         &self.variables
+    }
+
+    /// Every instance with this tag, in whatever state.
+    pub(crate) fn instances(&self, tag: &str) -> Vec<Instance> {
+        self.runtime
+            .block_on(self.gateway.instances_tagged(&[TagMatch::has(tag)]))
+            .unwrap()
+    }
+
+    /// A machine as anybody would start one, with nothing of forno about it but
+    /// the image. Its user data is a script.
+    pub(crate) fn launch(&self, image: &str, script: &str) -> InstanceId {
+        let launch = Launch {
+            client_token: format!("by-hand-{image}"),
+            image: ImageId::new(image).unwrap(),
+            instance_type: "t3.small".to_owned(),
+            subnet: None,
+            security_groups: Vec::new(),
+            public_address: None,
+            key_name: None,
+            user_data: Some(script.to_owned()),
+            volumes: Vec::new(),
+            instance_profile: None,
+            imds: Imds {
+                tokens_required: true,
+                hop_limit: None,
+            },
+            tags: Tags::new().with("by-hand", "yes"),
+        };
+        let launched = self.runtime.block_on(self.gateway.run_instance(&launch));
+        launched.unwrap().id
+    }
+
+    pub(crate) fn console(&self, id: &InstanceId) -> String {
+        let text = self.runtime.block_on(self.gateway.console_output(id));
+        text.unwrap().unwrap_or_default()
     }
 
     /// Everything that carries forno's tag and is not gone, as `kind id`, sorted.
