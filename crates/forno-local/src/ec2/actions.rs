@@ -2,8 +2,8 @@
 
 use super::call::Call;
 use super::{
-    groups, image_create, images, instances, keys, places, run, snapshots, states, tags, types,
-    volumes,
+    groups, image_create, images, instances, keys, launch_templates, places, run, snapshots,
+    states, tags, types, volumes,
 };
 use crate::api::error::ApiError;
 use crate::api::xml::Xml;
@@ -16,9 +16,21 @@ const ACTIONS: &[(&str, Action)] = &[
     ("AuthorizeSecurityGroupIngress", groups::authorize_ingress),
     ("CreateImage", image_create::create_image),
     ("CreateKeyPair", keys::create_key_pair),
+    (
+        "CreateLaunchTemplate",
+        launch_templates::create_launch_template,
+    ),
+    (
+        "CreateLaunchTemplateVersion",
+        launch_templates::create_launch_template_version,
+    ),
     ("CreateSecurityGroup", groups::create_security_group),
     ("CreateTags", tags::create_tags),
     ("DeleteKeyPair", keys::delete_key_pair),
+    (
+        "DeleteLaunchTemplate",
+        launch_templates::delete_launch_template,
+    ),
     ("DeleteSecurityGroup", groups::delete_security_group),
     ("DeleteSnapshot", snapshots::delete_snapshot),
     ("DeleteTags", tags::delete_tags),
@@ -40,6 +52,14 @@ const ACTIONS: &[(&str, Action)] = &[
     ("DescribeInstanceTypes", types::describe_instance_types),
     ("DescribeInstances", instances::describe_instances),
     ("DescribeKeyPairs", keys::describe_key_pairs),
+    (
+        "DescribeLaunchTemplateVersions",
+        launch_templates::describe_launch_template_versions,
+    ),
+    (
+        "DescribeLaunchTemplates",
+        launch_templates::describe_launch_templates,
+    ),
     ("DescribeRegions", places::describe_regions),
     ("DescribeSecurityGroups", groups::describe_security_groups),
     ("DescribeSnapshots", snapshots::describe_snapshots),

@@ -10,6 +10,7 @@ mod images;
 mod instance_reply;
 mod instances;
 mod keys;
+mod launch_templates;
 mod places;
 mod run;
 mod run_disk;

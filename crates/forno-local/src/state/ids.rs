@@ -11,6 +11,7 @@ pub(crate) enum Resource {
     Image,
     Instance,
     KeyPair,
+    LaunchTemplate,
     NetworkInterface,
     Reservation,
     SecurityGroup,
@@ -22,10 +23,11 @@ pub(crate) enum Resource {
 }
 
 impl Resource {
-    const TAGGABLE: [Self; 10] = [
+    const TAGGABLE: [Self; 11] = [
         Self::Image,
         Self::Instance,
         Self::KeyPair,
+        Self::LaunchTemplate,
         Self::NetworkInterface,
         Self::SecurityGroup,
         Self::SecurityGroupRule,
@@ -40,6 +42,7 @@ impl Resource {
             Self::Image => "ami-",
             Self::Instance => "i-",
             Self::KeyPair => "key-",
+            Self::LaunchTemplate => "lt-",
             Self::NetworkInterface => "eni-",
             Self::Reservation => "r-",
             Self::SecurityGroup => "sg-",
@@ -57,6 +60,7 @@ impl Resource {
             Self::Image => "image",
             Self::Instance => "instance",
             Self::KeyPair => "key-pair",
+            Self::LaunchTemplate => "launch-template",
             Self::NetworkInterface => "network-interface",
             Self::Reservation => "reservation",
             Self::SecurityGroup => "security-group",
@@ -113,6 +117,10 @@ impl Resource {
                 format!("Invalid id: \"{id}\""),
             ),
             Self::KeyPair => ("InvalidKeyPair.Malformed", format!("Invalid id: \"{id}\"")),
+            Self::LaunchTemplate => (
+                "InvalidLaunchTemplateId.Malformed",
+                format!("Invalid id: \"{id}\" (expecting \"lt-...\")"),
+            ),
             Self::NetworkInterface => (
                 "InvalidNetworkInterfaceId.Malformed",
                 format!("Invalid id: \"{id}\""),
@@ -154,6 +162,10 @@ impl Resource {
             Self::KeyPair => (
                 "InvalidKeyPair.NotFound",
                 format!("The key pair '{id}' does not exist"),
+            ),
+            Self::LaunchTemplate => (
+                "InvalidLaunchTemplateId.NotFound",
+                format!("The specified launch template, with template ID {id}, does not exist."),
             ),
             Self::NetworkInterface => (
                 "InvalidNetworkInterfaceID.NotFound",

@@ -57,6 +57,8 @@ pub(crate) struct RegionState {
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     pub(crate) volumes: BTreeMap<String, Volume>,
     pub(crate) instances: BTreeMap<String, Instance>,
+    #[serde(default)]
+    pub(crate) launch_templates: BTreeMap<String, LaunchTemplate>,
     /// Tags of everything, by resource id.
     pub(crate) tags: BTreeMap<String, Tags>,
     /// Images that are no more, so that "gone" and "never was" differ.
@@ -279,6 +281,51 @@ pub(crate) struct Instance {
     pub(crate) reachable: bool,
 }
 
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LaunchTemplate {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) created: Timestamp,
+    pub(crate) client_token: Option<String>,
+    pub(crate) request_digest: String,
+    pub(crate) default: u32,
+    /// By their numbers, which count from 1. Never empty.
+    pub(crate) versions: Vec<LaunchTemplateVersion>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LaunchTemplateVersion {
+    pub(crate) number: u32,
+    pub(crate) description: Option<String>,
+    pub(crate) created: Timestamp,
+    pub(crate) data: LaunchTemplateData,
+}
+
+/// What a template says about a launch; all of it may be left open.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct LaunchTemplateData {
+    /// An id, or `resolve:ssm:` and the name of a parameter.
+    pub(crate) image: Option<String>,
+    pub(crate) instance_type: Option<String>,
+    pub(crate) key_name: Option<String>,
+    /// A name or an ARN.
+    pub(crate) instance_profile: Option<String>,
+    pub(crate) security_group_ids: Vec<String>,
+    pub(crate) security_groups: Vec<String>,
+    /// In base64, as it was given.
+    pub(crate) user_data: Option<String>,
+    pub(crate) ebs_optimized: Option<bool>,
+    pub(crate) protect_termination: Option<bool>,
+    pub(crate) protect_stop: Option<bool>,
+    pub(crate) on_shutdown: Option<String>,
+}
+
+impl LaunchTemplate {
+    pub(crate) fn latest(&self) -> u32 {
+        self.versions.last().map_or(0, |version| version.number)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MetadataOptions {
     pub(crate) enabled: bool,
@@ -410,6 +457,7 @@ impl RegionState {
             Resource::Image => self.images.contains_key(id),
             Resource::Instance => self.instances.contains_key(id),
             Resource::KeyPair => self.keys.contains_key(id),
+            Resource::LaunchTemplate => self.launch_templates.contains_key(id),
             Resource::NetworkInterface => self.instances.values().any(|instance| {
                 instance.interface == id && instance.state != InstanceState::Terminated
             }),
@@ -431,6 +479,12 @@ impl RegionState {
 
     pub(crate) fn key_named(&self, name: &str) -> Option<&KeyPair> {
         self.keys.values().find(|key| key.name == name)
+    }
+
+    pub(crate) fn launch_template_named(&self, name: &str) -> Option<&LaunchTemplate> {
+        self.launch_templates
+            .values()
+            .find(|template| template.name == name)
     }
 
     pub(crate) fn group_named(&self, name: &str) -> Option<&SecurityGroup> {
