@@ -80,7 +80,12 @@ pub(crate) fn kind(code: &str, message: &str, status: u16) -> Kind {
         | "ValidationException"
         | "TagLimitExceeded"
         | "InvalidID" => Kind::InvalidInput,
-        _ if code.ends_with(".NotFound") || code.ends_with("NotFoundException") => Kind::NotFound,
+        _ if code.ends_with(".NotFound")
+            || code.ends_with("NotFoundException")
+            || code.ends_with(".VersionNotFound") =>
+        {
+            Kind::NotFound
+        }
         _ if code.ends_with(".Duplicate") => Kind::Duplicate,
         _ if code.ends_with(".InUse") => Kind::DependencyViolation,
         _ if code.ends_with("LimitExceeded") => Kind::Quota,

@@ -18,7 +18,7 @@ use crate::convert::{Nonsense, non_empty, optional_id, required, timestamp};
 use crate::error::{Error, Kind};
 use crate::gateway::{Clients, Gateway};
 use crate::ids::{ImageId, InstanceId, SecurityGroupId, SubnetId, VolumeId, VpcId};
-use crate::tag::{TagMatch, Tags, filter, literal, tag_filters};
+use crate::tag::{MOST_PER_FILTER, TagMatch, Tags, filter, literal, tag_filters};
 
 /// An instance as EC2 describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,13 +168,39 @@ impl Gateway {
         .await
     }
 
-    /// What was started from this image, in whatever state, by whomever.
-    pub async fn instances_of_image(&self, image: &ImageId) -> Result<Vec<Instance>, Error> {
-        find(
-            self.clients(),
-            vec![filter("image-id", [literal(image.as_str())])],
-        )
-        .await
+    /// What was started from these images, in whatever state, by whomever.
+    pub async fn instances_of_images(&self, images: &[ImageId]) -> Result<Vec<Instance>, Error> {
+        let images = images.iter().map(ImageId::as_str);
+        self.instances_where("image-id", images).await
+    }
+
+    /// What these groups hold, in whatever state.
+    pub async fn instances_of_groups(
+        &self,
+        groups: &[SecurityGroupId],
+    ) -> Result<Vec<Instance>, Error> {
+        let groups = groups.iter().map(SecurityGroupId::as_str);
+        self.instances_where("instance.group-id", groups).await
+    }
+
+    /// What was started with a key pair whose name is like this pattern, with `*`
+    /// and `?` as EC2 understands them.
+    pub async fn instances_of_keys_like(&self, pattern: &str) -> Result<Vec<Instance>, Error> {
+        self.instances_where("key-name", [pattern]).await
+    }
+
+    async fn instances_where(
+        &self,
+        name: &str,
+        values: impl IntoIterator<Item = &str>,
+    ) -> Result<Vec<Instance>, Error> {
+        let values: Vec<&str> = values.into_iter().collect();
+        let mut found = Vec::new();
+        for values in values.chunks(MOST_PER_FILTER) {
+            let by = filter(name, values.iter().copied());
+            found.extend(find(self.clients(), vec![by]).await?);
+        }
+        Ok(found)
     }
 
     /// Asks the machine to shut down.

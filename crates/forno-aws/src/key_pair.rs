@@ -74,6 +74,12 @@ impl Gateway {
         self.find_key_pairs(tag_filters(conditions)).await
     }
 
+    /// Those whose name is like this pattern, with `*` and `?` as EC2 understands them.
+    pub async fn key_pairs_like(&self, pattern: &str) -> Result<Vec<KeyPair>, Error> {
+        self.find_key_pairs(vec![filter("key-name", [pattern])])
+            .await
+    }
+
     async fn find_key_pairs(&self, filters: Vec<Filter>) -> Result<Vec<KeyPair>, Error> {
         let call = self.call("DescribeKeyPairs");
         let reply = self

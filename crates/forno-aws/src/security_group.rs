@@ -136,6 +136,12 @@ impl Gateway {
             .await
     }
 
+    /// Those whose name is like this pattern, with `*` and `?` as EC2 understands them.
+    pub async fn security_groups_like(&self, pattern: &str) -> Result<Vec<SecurityGroup>, Error> {
+        self.find_security_groups(vec![filter("group-name", [pattern])])
+            .await
+    }
+
     pub async fn security_groups_tagged(
         &self,
         conditions: &[TagMatch],

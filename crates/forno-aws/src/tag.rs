@@ -134,6 +134,9 @@ pub(crate) fn tag_filters(conditions: &[TagMatch]) -> Vec<Filter> {
     conditions.iter().map(TagMatch::filter).collect()
 }
 
+/// EC2 takes at most so many values of one filter.
+pub(crate) const MOST_PER_FILTER: usize = 200;
+
 pub(crate) fn filter(
     name: impl Into<String>,
     values: impl IntoIterator<Item = impl Into<String>>,

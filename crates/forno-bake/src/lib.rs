@@ -36,4 +36,4 @@ pub use plan::{
 };
 pub use report::{BakeReport, RunReport, RunResult};
 pub use settings::{Answer, Ask, Ingress, OnFailure, Question, Settings, Tools};
-pub use sweep::{Fate, Found, SweepOptions, SweepReport};
+pub use sweep::{Consent, Fate, Found, SweepOptions, SweepReport};

@@ -1,9 +1,10 @@
-//! Asks a person what to do about a failed step.
+//! Asks a person: what to do about a failed step, whether something may go.
 
 use std::io::{BufRead, stdin};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use forno_bake::{Answer, Ask, Question};
+use forno_bake::{Answer, Ask, Consent, Found, Question};
 use tokio::sync::Mutex;
 
 use crate::printer::Printer;
@@ -80,9 +81,109 @@ fn understood(line: &str, answers: &[Answer]) -> Option<Answer> {
         .find(|answer| words(*answer).0 == line)
 }
 
+/// Somebody has said yes to everything beforehand.
+pub(crate) struct Agreed;
+
+#[async_trait]
+impl Consent for Agreed {
+    async fn agrees(&self, _: &Found) -> bool {
+        true
+    }
+}
+
+/// Asks about each thing that is to go; several sweeps at once ask one after another.
+pub(crate) struct Asking {
+    printer: Printer,
+    /// What was answered for all that is still to come.
+    settled: Arc<Mutex<Option<bool>>>,
+}
+
+impl Asking {
+    pub(crate) fn new(printer: Printer) -> Self {
+        Self {
+            printer,
+            settled: Arc::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Consent for Asking {
+    async fn agrees(&self, found: &Found) -> bool {
+        let mut settled = Arc::clone(&self.settled).lock_owned().await;
+        if let Some(settled) = *settled {
+            return settled;
+        }
+        let (printer, found) = (self.printer, found.clone());
+        tokio::task::spawn_blocking(move || {
+            let question = format!(
+                "remove {} {} in {}? {} [y/N/a/q] ",
+                found.kind, found.id, found.region, found.reason
+            );
+            let answer = loop {
+                printer.ask(&question);
+                let mut line = String::new();
+                match stdin().lock().read_line(&mut line) {
+                    // Nobody is there any more.
+                    Ok(0) | Err(_) => break Say::NoMore,
+                    Ok(_) => {}
+                }
+                if let Some(answer) = said(&line) {
+                    break answer;
+                }
+                printer.say("y: yes, n: no, a: this and all the rest, q: no more");
+            };
+            let (agrees, rest) = match answer {
+                Say::Yes => (true, None),
+                Say::No => (false, None),
+                Say::All => (true, Some(true)),
+                Say::NoMore => (false, Some(false)),
+            };
+            *settled = rest;
+            agrees
+        })
+        .await
+        .unwrap_or(false)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Say {
+    Yes,
+    No,
+    All,
+    NoMore,
+}
+
+fn said(line: &str) -> Option<Say> {
+    match line.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Some(Say::Yes),
+        "" | "n" | "no" => Some(Say::No),
+        "a" | "all" => Some(Say::All),
+        "q" | "quit" => Some(Say::NoMore),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_but_a_yes_is_one() {
+        for (line, answer) in [
+            ("y\n", Some(Say::Yes)),
+            (" YES ", Some(Say::Yes)),
+            ("\n", Some(Say::No)),
+            ("n", Some(Say::No)),
+            ("a", Some(Say::All)),
+            ("q", Some(Say::NoMore)),
+            ("yo", None),
+            ("ja", None),
+        ] {
+            assert_eq!(said(line), answer, "{line:?}");
+        }
+    }
 
     #[test]
     fn only_what_was_offered_is_understood() {

@@ -99,6 +99,15 @@ impl Place {
         Ok(Gateway::connect(self.access.clone()).await?)
     }
 
+    /// The same place in another region.
+    pub(crate) async fn gateway_in(&self, region: &str) -> Result<Gateway, forno_aws::Error> {
+        let access = Access {
+            region: Some(region.to_owned()),
+            ..self.access.clone()
+        };
+        Gateway::connect(access).await
+    }
+
     /// Ends the pocket EC2 where one was started.
     pub(crate) async fn close(self) -> anyhow::Result<()> {
         match self.pocket {

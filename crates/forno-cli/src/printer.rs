@@ -103,6 +103,11 @@ impl Printer {
         drop(writeln!(io::stderr(), "{text}"));
     }
 
+    /// A question, with its answer on the same line.
+    pub(crate) fn ask(self, text: &str) {
+        drop(write!(io::stderr(), "{text}"));
+    }
+
     /// Text between a label and its continuation lines.
     pub(crate) fn labelled(self, label: &str, text: &str) {
         for line in forno_report::labelled(label, text) {

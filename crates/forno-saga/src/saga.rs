@@ -151,6 +151,13 @@ impl Saga {
         }
     }
 
+    /// Whether the call of `effect` is on its way.
+    pub(crate) fn is_in_flight(&self, effect: &EffectId) -> bool {
+        self.in_flight()
+            .get(effect)
+            .is_some_and(|waiting| waiting.has_changed().is_ok())
+    }
+
     fn in_flight(&self) -> std::sync::MutexGuard<'_, HashMap<EffectId, watch::Receiver<()>>> {
         self.in_flight
             .lock()

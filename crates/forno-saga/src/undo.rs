@@ -243,6 +243,10 @@ impl Undoing<'_> {
             }
         };
         let mut begun = Some(begun);
+        // What is not there yet cannot be asked to go: the next one must not wait.
+        if self.saga.is_in_flight(&id) {
+            drop(begun.take());
+        }
         tokio::select! {
             () = self.saga.landed(&id) => {}
             () = self.ladder.reached(Rung::Hurry) => {}

@@ -22,8 +22,8 @@ mod undo;
 mod user_data;
 
 pub(crate) use effects::{
-    IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, PlaceOf, SECURITY_GROUP, intent,
-    resource,
+    IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, PlaceOf, SECURITY_GROUP, id,
+    intent, resource,
 };
 pub(crate) use run::{bake, mark_finished};
-pub(crate) use undo::CloudUndo;
+pub(crate) use undo::{CloudUndo, command};

@@ -51,35 +51,40 @@ impl Undo for CloudUndo {
     }
 
     fn command(&self, effect: &Effect) -> String {
-        let id = effects::id(effect);
-        let name = effects::read::<NamedIntent>(&effect.intent)
-            .ok()
-            .map(|intent| intent.name);
-        let tag = format!("Name=tag:{},Values={}", names::BAKE, self.bake);
-        let words: Vec<&str> = match (effect.kind.as_str(), id.as_deref(), name.as_deref()) {
-            (KEY_PAIR, _, Some(name)) => vec!["delete-key-pair", "--key-name", name],
-            (SECURITY_GROUP, Some(id), _) => vec!["delete-security-group", "--group-id", id],
-            (INSTANCE, Some(id), _) => vec!["terminate-instances", "--instance-ids", id],
-            (IMAGE, Some(id), _) => vec![
-                "deregister-image",
-                "--image-id",
-                id,
-                "--delete-associated-snapshots",
-            ],
-            // Without an id the first thing to do is to look.
-            (SECURITY_GROUP, None, _) => vec!["describe-security-groups", "--filters", &tag],
-            (INSTANCE, None, _) => vec!["describe-instances", "--filters", &tag],
-            (IMAGE, None, _) => vec!["describe-images", "--owners", "self", "--filters", &tag],
-            _ => vec!["describe-tags", "--filters", &tag],
-        };
-        let mut command = vec!["aws", "ec2"];
-        command.extend(words);
-        command.extend(["--region", self.gateway.region()]);
-        if let Some(url) = self.gateway.endpoint_url() {
-            command.extend(["--endpoint-url", url]);
-        }
-        shell_words::join(command)
+        command(&self.gateway, effect, self.bake.as_str())
     }
+}
+
+/// The command with which a person removes or at least finds an effect.
+pub(crate) fn command(gateway: &Gateway, effect: &Effect, bake: &str) -> String {
+    let id = effects::id(effect);
+    let name = effects::read::<NamedIntent>(&effect.intent)
+        .ok()
+        .map(|intent| intent.name);
+    let tag = format!("Name=tag:{},Values={}", names::BAKE, bake);
+    let words: Vec<&str> = match (effect.kind.as_str(), id.as_deref(), name.as_deref()) {
+        (KEY_PAIR, _, Some(name)) => vec!["delete-key-pair", "--key-name", name],
+        (SECURITY_GROUP, Some(id), _) => vec!["delete-security-group", "--group-id", id],
+        (INSTANCE, Some(id), _) => vec!["terminate-instances", "--instance-ids", id],
+        (IMAGE, Some(id), _) => vec![
+            "deregister-image",
+            "--image-id",
+            id,
+            "--delete-associated-snapshots",
+        ],
+        // Without an id the first thing to do is to look.
+        (SECURITY_GROUP, None, _) => vec!["describe-security-groups", "--filters", &tag],
+        (INSTANCE, None, _) => vec!["describe-instances", "--filters", &tag],
+        (IMAGE, None, _) => vec!["describe-images", "--owners", "self", "--filters", &tag],
+        _ => vec!["describe-tags", "--filters", &tag],
+    };
+    let mut command = vec!["aws", "ec2"];
+    command.extend(words);
+    command.extend(["--region", gateway.region()]);
+    if let Some(url) = gateway.endpoint_url() {
+        command.extend(["--endpoint-url", url]);
+    }
+    shell_words::join(command)
 }
 
 /// Why an attempt came to no finding.

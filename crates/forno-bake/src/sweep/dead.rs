@@ -2,7 +2,7 @@
 //! also what nobody was answered about.
 
 use forno_aws::TagMatch;
-use forno_events::Resource;
+use forno_events::{BakeId, Resource};
 use forno_saga::{Closing, Effect, Ledger, Phase, Saga};
 
 use super::{Fate, Known, Sweep};
@@ -19,8 +19,26 @@ impl Sweep<'_> {
             .list()
             .map_err(Error::io("list the bakes of this machine"))?;
         for folder in folders {
-            if self.look_at(&folder).await? {
+            if self.is_stopped() {
+                // What is not looked at is not to be judged by its tags either.
                 known.insert(folder.id().clone());
+                continue;
+            }
+            match self.look_at(&folder).await {
+                Ok(true) => {
+                    known.insert(folder.id().clone());
+                }
+                Ok(false) => {}
+                // One that cannot be taken up does not stand in the way of the rest.
+                Err(error) => {
+                    let fate = Fate::Left {
+                        error: error.to_string(),
+                        command: "forno sweep".to_owned(),
+                    };
+                    let path = folder.path().display().to_string();
+                    self.note(folder.id().as_str(), "ledger", &path, REASON, fate);
+                    known.insert(folder.id().clone());
+                }
             }
         }
         Ok(known)
@@ -49,19 +67,36 @@ impl Sweep<'_> {
         if left.is_empty() && product.is_none() {
             return Ok(true);
         }
-        let place: Option<PlaceOf> = serde_json::from_value(fold.place().clone()).ok();
-        let spared = match &place {
-            Some(place) if place.is_same(&self.here) => self.too_young(bake),
-            Some(place) => Some(format!("it lies elsewhere: {place}")),
-            None => Some("its ledger does not say where it lies".to_owned()),
+        let Ok(place) = serde_json::from_value::<PlaceOf>(fold.place().clone()) else {
+            let why = "it does not say where its things lie; what carries its tags goes when its time is over";
+            let path = folder.path().display().to_string();
+            let why = why.to_owned();
+            self.note(bake.as_str(), "ledger", &path, REASON, Fate::Spared { why });
+            return Ok(false);
+        };
+        let spared = if place.is_same(&self.here) {
+            self.too_young(bake)
+        } else {
+            Some(format!("it lies elsewhere: {place}"))
+        };
+        let used = if spared.is_none() && left.iter().any(|effect| effect.kind == IMAGE) {
+            match self.unless_stopped(self.used_images(bake)).await? {
+                Some(used) => used,
+                None => return Ok(true),
+            }
+        } else {
+            None
         };
         for effect in &left {
             match &spared {
                 Some(why) => {
-                    let region = place.as_ref().map_or("", |place| &place.region);
-                    let Resource { kind, id, .. } = resource(effect, region);
+                    let Resource { kind, id, .. } = resource(effect, &place.region);
                     let fate = Fate::Spared { why: why.clone() };
-                    self.note_in(region, bake.as_str(), &kind, &id, REASON, fate);
+                    self.note_in(&place.region, bake.as_str(), &kind, &id, REASON, fate);
+                }
+                None if used.is_some() && effect.kind == IMAGE => {
+                    let why = used.clone().unwrap_or_default();
+                    self.note_effect(bake, effect, REASON, Fate::Spared { why });
                 }
                 None if self.options.dry_run => {
                     self.note_effect(bake, effect, REASON, Fate::WouldBeRemoved);
@@ -79,7 +114,10 @@ impl Sweep<'_> {
             return Ok(true);
         }
         match Ledger::reopen(folder.path()) {
-            Ok(ledger) => self.adopt(folder, Saga::new(ledger)).await?,
+            Ok(ledger) => {
+                self.adopt(folder, Saga::new(ledger), used.is_some())
+                    .await?
+            }
             // Another sweep was quicker.
             Err(forno_saga::Error::Alive(_)) => {}
             Err(error) => return Err(Error::new(error)),
@@ -87,9 +125,21 @@ impl Sweep<'_> {
         Ok(true)
     }
 
+    /// What uses an unfinished image of this bake.
+    async fn used_images(&self, bake: &BakeId) -> Result<Option<String>, Error> {
+        let of_bake = [TagMatch::is(names::BAKE, bake.as_str())];
+        let images = self.gateway.images_tagged(&of_bake).await;
+        let images: Vec<_> = images
+            .map_err(ErrorKind::Planning)?
+            .into_iter()
+            .map(|image| image.id)
+            .collect();
+        Ok(self.users_of(&images).await?.into_values().next())
+    }
+
     /// Brings a dead bake to its end: forward from the point of no return on,
     /// otherwise back.
-    async fn adopt(&self, folder: &BakeFolder, saga: Saga) -> Result<(), Error> {
+    async fn adopt(&self, folder: &BakeFolder, saga: Saga, image_stays: bool) -> Result<(), Error> {
         let bake = folder.id();
         // As it is now that nobody else can write it.
         let fold = saga.ledger().fold();
@@ -112,7 +162,10 @@ impl Sweep<'_> {
             self.note_effect(bake, image, REASON, fate);
             closing = Closing::Finished;
         }
-        if !self.undo(bake, &saga, REASON).await.is_empty() {
+        let goes = |effect: &Effect| !(image_stays && effect.kind == IMAGE);
+        let left = self.undo(bake, &saga, &goes, REASON).await;
+        if !left.is_empty() || image_stays {
+            // Not closed for good: a later sweep looks again.
             closing = Closing::Leaking;
         }
         saga.close(closing).await.map_err(Error::new)

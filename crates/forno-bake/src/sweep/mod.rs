@@ -4,29 +4,51 @@
 //! Two ways lead to it. A bake of this machine whose process is gone has a ledger
 //! and is taken up at once ([`dead`]). What other machines left is known by its tags
 //! alone, and only once its time is over ([`tagged`]): until then its bake may live.
+//! What is spared, and why, is decided in one place ([`judge`]). Things of Packer are
+//! looked for on request ([`packer`]).
 
 mod dead;
+mod judge;
+mod packer;
 mod tagged;
+mod users;
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::fmt;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use forno_aws::{Gateway, Kind};
 use forno_events::BakeId;
-use forno_saga::{Effect, Ladder, Saga, UndoEvent, UndoReport, Unreleased};
+use forno_saga::{Effect, Ladder, Rung, Saga, Undo, UndoEvent, UndoReport, Unreleased};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::bake::{CloudUndo, PlaceOf, resource};
 use crate::{Bakes, Engine, Error, ErrorKind, ExitCode, Settings};
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SweepOptions {
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
     /// Spare the bakes that began less than this long ago.
     pub older_than: Option<Duration>,
+    /// Look for what Packer left too, and ask here about each. It is spared when it
+    /// is younger than `older_than`, or a day.
+    pub packer: Option<Arc<dyn Consent>>,
+}
+
+impl fmt::Debug for dyn Consent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Consent")
+    }
+}
+
+/// Asked before something goes of which nobody can know that it is not in use.
+#[async_trait]
+pub trait Consent: Send + Sync {
+    async fn agrees(&self, found: &Found) -> bool;
 }
 
 /// Everything of dead bakes, and what became of it.
@@ -65,6 +87,12 @@ pub enum Fate {
         error: String,
         command: String,
     },
+    /// A whole region: what is in it is not known.
+    NotLookedAt {
+        error: String,
+        /// By a policy or a missing permission, not by a failure.
+        forbidden: bool,
+    },
 }
 
 impl Found {
@@ -87,13 +115,60 @@ impl SweepReport {
         Self { found }
     }
 
+    /// A region that could not be looked at.
+    pub fn not_looked_at(region: &str, error: &Error) -> Self {
+        let forbidden = match &error.kind {
+            ErrorKind::Planning(error) => {
+                matches!(error.kind(), Kind::Unauthorized | Kind::Credentials)
+            }
+            _ => false,
+        };
+        let found = Found {
+            bake: String::new(),
+            kind: "region".to_owned(),
+            id: region.to_owned(),
+            region: region.to_owned(),
+            reason: String::new(),
+            fate: Fate::NotLookedAt {
+                error: error.to_string(),
+                forbidden,
+            },
+        };
+        Self { found: vec![found] }
+    }
+
     pub fn exit_code(&self) -> ExitCode {
-        let left = |found: &Found| matches!(found.fate, Fate::Left { .. });
-        if self.found.iter().any(left) {
+        let any = |fate: fn(&Fate) -> bool| self.found.iter().any(|found| fate(&found.fate));
+        if any(|fate| matches!(fate, Fate::Left { .. })) {
             ExitCode::LeftBehind
+        } else if any(|fate| matches!(fate, Fate::NotLookedAt { .. })) {
+            ExitCode::Preflight
         } else {
             ExitCode::Done
         }
+    }
+
+    /// As [`exit_code`](Self::exit_code), for a look around all regions: those that
+    /// this account may not enter hold nothing of it, as long as it may enter one.
+    pub fn exit_code_of_all(&self, regions: usize) -> ExitCode {
+        let is_forbidden = |found: &&Found| {
+            matches!(
+                found.fate,
+                Fate::NotLookedAt {
+                    forbidden: true,
+                    ..
+                }
+            )
+        };
+        let forbidden = self.found.iter().filter(is_forbidden).count();
+        if forbidden == regions {
+            return self.exit_code();
+        }
+        let found = self.found.iter().filter(|found| !is_forbidden(found));
+        Self {
+            found: found.cloned().collect(),
+        }
+        .exit_code()
     }
 }
 
@@ -118,11 +193,16 @@ impl Engine {
         options: SweepOptions,
         tell: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<SweepReport, Error> {
-        let identity = match self.gateway().caller_identity().await {
+        let asked = tokio::select! {
+            asked = self.gateway().caller_identity() => asked,
+            () = self.ladder().reached(Rung::Undo) => return Ok(SweepReport::default()),
+        };
+        let identity = match asked {
             Ok(identity) => Some(identity),
             Err(error) if matches!(error.kind(), Kind::Unauthorized | Kind::Unsupported) => None,
             Err(error) => return Err(Error::new(ErrorKind::Planning(error))),
         };
+        let consent = options.packer.clone();
         let sweep = Sweep {
             gateway: self.gateway(),
             settings: self.settings(),
@@ -136,6 +216,9 @@ impl Engine {
         };
         let known = Box::pin(sweep.dead()).await?;
         Box::pin(sweep.tagged(&known)).await?;
+        if let Some(consent) = consent {
+            Box::pin(sweep.packer(&*consent)).await?;
+        }
         let found = std::mem::take(&mut *sweep.found());
         Ok(SweepReport::merge([SweepReport { found }]))
     }
@@ -167,21 +250,69 @@ impl Sweep<'_> {
     }
 
     fn note_effect(&self, bake: &BakeId, effect: &Effect, reason: &str, fate: Fate) {
+        self.note_named(bake.as_str(), effect, reason, fate);
+    }
+
+    fn note_named(&self, bake: &str, effect: &Effect, reason: &str, fate: Fate) {
         let resource = resource(effect, &self.here.region);
-        self.note(bake.as_str(), &resource.kind, &resource.id, reason, fate);
+        self.note(bake, &resource.kind, &resource.id, reason, fate);
     }
 
-    /// Why a bake is too young to be touched.
     fn too_young(&self, bake: &BakeId) -> Option<String> {
-        let limit = self.options.older_than?;
-        let age = self.now.duration_since(bake.began());
-        let old = jiff::SignedDuration::try_from(limit).is_ok_and(|limit| age >= limit);
-        (!old).then(|| format!("its bake began at {}", bake.began()))
+        let judge = judge::Judge {
+            known: &Known::new(),
+            now: self.now,
+            older_than: self.options.older_than,
+        };
+        judge.too_young(bake)
     }
 
-    /// Removes all that `saga` holds and is not kept, and notes what became of it.
-    async fn undo(&self, bake: &BakeId, saga: &Saga, reason: &str) -> Vec<Unreleased> {
+    /// After the first signal nothing more is begun; what is being removed is seen
+    /// through, or hurried by the second.
+    fn is_stopped(&self) -> bool {
+        self.ladder.rung() > Rung::Running
+    }
+
+    /// A look, given up at the first signal.
+    async fn unless_stopped<T>(
+        &self,
+        look: impl Future<Output = Result<T, Error>>,
+    ) -> Result<Option<T>, Error> {
+        tokio::select! {
+            biased;
+            () = self.ladder.reached(Rung::Undo) => Ok(None),
+            seen = look => seen.map(Some),
+        }
+    }
+
+    /// Removes what `saga` holds, is not kept and `goes`, and notes what became of it.
+    async fn undo(
+        &self,
+        bake: &BakeId,
+        saga: &Saga,
+        goes: &(dyn Fn(&Effect) -> bool + Sync),
+        reason: &str,
+    ) -> Vec<Unreleased> {
         let undo = CloudUndo::new(self.gateway.clone(), bake.clone());
+        self.undo_by(&undo, bake.as_str(), saga, goes, &|_| reason.to_owned())
+            .await
+    }
+
+    async fn undo_by(
+        &self,
+        undo: &dyn Undo,
+        bake: &str,
+        saga: &Saga,
+        goes: &(dyn Fn(&Effect) -> bool + Sync),
+        reason: &(dyn Fn(&Effect) -> String + Sync),
+    ) -> Vec<Unreleased> {
+        let going = saga
+            .ledger()
+            .fold()
+            .unreleased()
+            .filter(|effect| goes(effect))
+            .map(|effect| effect.id.clone())
+            .collect();
         let name = |effect: &Effect| {
             let resource = resource(effect, &self.here.region);
             format!("{} {} of {bake}", resource.kind, resource.id)
@@ -202,21 +333,21 @@ impl Sweep<'_> {
             unreleased,
             ledger_errors,
         } = saga
-            .undoing(&undo, self.settings.undo, self.ladder, &observe)
-            .all()
+            .undoing(undo, self.settings.undo, self.ladder, &observe)
+            .only(going)
             .await;
         for error in ledger_errors {
             (self.tell)(&format!("{bake}: the removal is not recorded: {error}"));
         }
         for effect in &released {
-            self.note_effect(bake, effect, reason, Fate::Removed);
+            self.note_named(bake, effect, &reason(effect), Fate::Removed);
         }
         for left in &unreleased {
             let fate = Fate::Left {
                 error: left.failure.to_string(),
                 command: left.command.clone(),
             };
-            self.note_effect(bake, &left.effect, reason, fate);
+            self.note_named(bake, &left.effect, &reason(&left.effect), fate);
         }
         unreleased
     }

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forno_aws::{Image, InstanceState, TagMatch, Tags};
+use forno_aws::{Image, ImageId, InstanceState, TagMatch, Tags};
 use forno_events::BakeId;
 use forno_saga::{Body, EffectId, Intent, Ledger, Saga};
-use jiff::Timestamp;
 
+use super::judge::{Judge, Verdict};
 use super::{Fate, Known, Sweep};
 use crate::bake::{
     IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, SECURITY_GROUP, intent,
@@ -27,51 +27,47 @@ struct Thing {
 
 impl Sweep<'_> {
     pub(super) async fn tagged(&self, known: &Known) -> Result<(), Error> {
+        let Some(things) = self.unless_stopped(self.things()).await? else {
+            return Ok(());
+        };
+        let judge = Judge {
+            known,
+            now: self.now,
+            older_than: self.options.older_than,
+        };
+        // Only what would go otherwise is worth asking about.
+        let in_danger: Vec<ImageId> = things
+            .iter()
+            .filter(|thing| matches!(judge.of(&thing.tags, None), Verdict::Forgotten { .. }))
+            .filter_map(|thing| ImageId::new(thing.id.as_str()).ok())
+            .collect();
+        let Some(users) = self.unless_stopped(self.users_of(&in_danger)).await? else {
+            return Ok(());
+        };
         let mut forgotten: BTreeMap<BakeId, (String, Vec<Thing>)> = BTreeMap::new();
-        for thing in self.things().await? {
-            let spare = |why: String| {
-                let bake = thing.tags.get(names::BAKE).unwrap_or_default();
-                self.note(
-                    bake,
-                    thing.kind,
-                    &thing.id,
-                    "it has forno's tags",
-                    Fate::Spared { why },
-                );
-            };
-            let Some(bake) = thing
-                .tags
-                .get(names::BAKE)
-                .and_then(|bake| bake.parse::<BakeId>().ok())
-            else {
-                spare(format!("its tag {} names no bake", names::BAKE));
-                continue;
-            };
-            if known.contains(&bake) {
-                continue;
-            }
-            let expires = thing.tags.get(names::EXPIRES).map(str::parse::<Timestamp>);
-            let Some(Ok(expires)) = expires else {
-                spare(format!("its tag {} holds no time", names::EXPIRES));
-                continue;
-            };
-            if expires > self.now {
-                spare(format!(
-                    "its bake may be running on another machine, until {expires} at the latest"
-                ));
-            } else if let Some(why) = self.too_young(&bake) {
-                spare(why);
-            } else if let Some(user) = self.user_of(&thing).await? {
-                spare(format!("{user} runs from it"));
-            } else {
-                let reason = format!("its time was over at {expires}");
-                let (_, things) = forgotten
-                    .entry(bake)
-                    .or_insert_with(|| (reason, Vec::new()));
-                things.push(thing);
+        for thing in things {
+            let user = ImageId::new(thing.id.as_str())
+                .ok()
+                .and_then(|image| users.get(&image));
+            match judge.of(&thing.tags, user.map(String::as_str)) {
+                Verdict::Known => {}
+                Verdict::Spared(why) => {
+                    let bake = thing.tags.get(names::BAKE).unwrap_or_default();
+                    let fate = Fate::Spared { why };
+                    self.note(bake, thing.kind, &thing.id, "it has forno's tags", fate);
+                }
+                Verdict::Forgotten { bake, reason } => {
+                    let (_, things) = forgotten
+                        .entry(bake)
+                        .or_insert_with(|| (reason, Vec::new()));
+                    things.push(thing);
+                }
             }
         }
         for (bake, (reason, things)) in forgotten {
+            if self.is_stopped() {
+                break;
+            }
             self.remove(&bake, &reason, things).await?;
         }
         Ok(())
@@ -139,24 +135,6 @@ impl Sweep<'_> {
         Ok(things)
     }
 
-    /// A machine that runs from this image and is not forno's own.
-    async fn user_of(&self, thing: &Thing) -> Result<Option<String>, Error> {
-        let Ok(image) = forno_aws::ImageId::new(thing.id.as_str()) else {
-            return Ok(None);
-        };
-        let users = self
-            .gateway
-            .instances_of_image(&image)
-            .await
-            .map_err(ErrorKind::Planning)?;
-        Ok(users
-            .into_iter()
-            .find(|user| {
-                user.state != InstanceState::Terminated && user.tags.get(names::BAKE).is_none()
-            })
-            .map(|user| user.id.to_string()))
-    }
-
     async fn remove(&self, bake: &BakeId, reason: &str, things: Vec<Thing>) -> Result<(), Error> {
         if self.options.dry_run {
             for thing in things {
@@ -199,7 +177,7 @@ impl Sweep<'_> {
             })?;
             ledger.append(Body::Done { effect, done: made })?;
         }
-        self.undo(bake, &Saga::new(ledger), reason).await;
+        self.undo(bake, &Saga::new(ledger), &|_| true, reason).await;
         Ok(())
     }
 }

@@ -164,6 +164,32 @@ impl Rig {
         left
     }
 
+    /// A call that forno itself never makes, by a client that is not forno's.
+    pub(crate) fn call(&self, parameters: &[(&str, &str)]) -> String {
+        let credentials = self.endpoint.credentials();
+        let mut curl = std::process::Command::new("curl");
+        curl.args([
+            "--silent",
+            "--show-error",
+            "--fail-with-body",
+            "--aws-sigv4",
+        ])
+        .arg(format!("aws:amz:{}:ec2", self.endpoint.region()))
+        .arg("--user")
+        .arg(format!(
+            "{}:{}",
+            credentials.access_key_id, credentials.secret_access_key
+        ))
+        .args(["--data-urlencode", "Version=2016-11-15"]);
+        for (name, value) in parameters {
+            curl.arg("--data-urlencode").arg(format!("{name}={value}"));
+        }
+        let output = curl.arg(self.endpoint.endpoint_url()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}");
+        said
+    }
+
     pub(crate) async fn end(self) {
         self.endpoint.shutdown().await.unwrap();
     }

@@ -1,9 +1,13 @@
 //! What is swept, and what is not.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
-use forno_aws::{NewKeyPair, Tags};
-use forno_bake::{Bakes, ExitCode, Fate, Found, SweepOptions};
+use async_trait::async_trait;
+use forno_aws::{
+    ImageId, Imds, InstanceState, Launch, NewImage, NewKeyPair, NewSecurityGroup, Tags,
+};
+use forno_bake::{Bakes, Consent, ExitCode, Fate, Found, SweepOptions};
 use forno_events::BakeId;
 use forno_saga::{Body, Closing, EffectId, Ledger};
 use serde_json::json;
@@ -199,5 +203,338 @@ async fn the_snapshot_of_a_finished_image_outlives_it() {
             .len(),
         1
     );
+    rig.end().await;
+}
+
+fn launch(image: &ImageId, token: &str, tags: Tags) -> Launch {
+    Launch {
+        client_token: token.to_owned(),
+        image: image.clone(),
+        instance_type: "t3.small".to_owned(),
+        subnet: None,
+        security_groups: Vec::new(),
+        public_address: None,
+        key_name: None,
+        user_data: None,
+        volumes: Vec::new(),
+        instance_profile: None,
+        imds: Imds {
+            tokens_required: true,
+            hop_limit: None,
+        },
+        tags,
+    }
+}
+
+async fn debian(rig: &Rig) -> ImageId {
+    let parameter = "/aws/service/debian/release/12/latest/amd64";
+    let id = rig.gateway.parameter(parameter).await.unwrap();
+    ImageId::new(id).unwrap()
+}
+
+/// Three images that nobody finished and whose time is over.
+async fn unfinished(rig: &Rig, bake: &BakeId) -> Vec<ImageId> {
+    let machine = launch(
+        &debian(rig).await,
+        "maker",
+        Tags::new().with("Name", "maker"),
+    );
+    let maker = rig.gateway.run_instance(&machine).await.unwrap().id;
+    let wait = || forno_aws::Wait::new("test", std::time::Duration::from_mins(1));
+    in_time(rig.gateway.await_running(&maker, wait()))
+        .await
+        .unwrap();
+    let mut images = Vec::new();
+    for name in ["free", "run", "named"] {
+        let new = NewImage {
+            instance: maker.clone(),
+            name: name.to_owned(),
+            description: None,
+            tags: Tags::new()
+                .with("forno:bake", bake.as_str())
+                .with("forno:step", format!("image-{name}"))
+                .with("forno:expires", OVER),
+            volumes: Vec::new(),
+        };
+        let image = rig.gateway.create_image(&new).await.unwrap();
+        in_time(rig.gateway.await_image(&image, wait(), |_| {}))
+            .await
+            .unwrap();
+        images.push(image);
+    }
+    rig.gateway.terminate_instance(&maker, true).await.unwrap();
+    images
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_a_machine_or_a_launch_template_uses_stays() {
+    let rig = Rig::start().await;
+    let images = unfinished(&rig, &BakeId::new("over")).await;
+    let [free, run, named] = &images[..] else {
+        panic!("{images:?}")
+    };
+    let theirs = launch(run, "theirs", Tags::new().with("Name", "production"));
+    let user = rig.gateway.run_instance(&theirs).await.unwrap().id;
+    // Neither its newest version nor its default one names the image.
+    let template = [
+        ("CreateLaunchTemplate", "t3.small", ""),
+        ("CreateLaunchTemplateVersion", "t3.small", named.as_str()),
+        ("CreateLaunchTemplateVersion", "t3.large", ""),
+    ];
+    for (action, kind, image) in template {
+        let mut parameters = vec![
+            ("Action", action),
+            ("LaunchTemplateName", "web"),
+            ("LaunchTemplateData.InstanceType", kind),
+        ];
+        if !image.is_empty() {
+            parameters.push(("LaunchTemplateData.ImageId", image));
+        }
+        rig.call(&parameters);
+    }
+
+    let found = sweep(&rig, SweepOptions::default()).await;
+    let of = fates(&found);
+    assert_eq!(of[free.as_str()], &Fate::Removed);
+    let why = |id: &ImageId| match of[id.as_str()] {
+        Fate::Spared { why } => why.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(why(run), format!("{user} runs from it"));
+    let by_template = why(named);
+    assert!(
+        by_template.starts_with("version 2 of the launch template web (lt-"),
+        "{by_template}"
+    );
+
+    // A bake of this machine is undone as far as nobody uses what it made.
+    let bake = BakeId::new("dead");
+    let new = Tags::new().with("forno:bake", bake.as_str());
+    rig.gateway
+        .create_tags(&[named.as_str()], &new)
+        .await
+        .unwrap();
+    let dead_key = key(&rig, &bake, LATER).await;
+    let ledger = killed(&rig, &bake).await;
+    for body in [
+        Body::Intent {
+            effect: EffectId::new("image"),
+            kind: "image".into(),
+            intent: json!({"step": "image-named", "name": "named"}),
+        },
+        Body::Done {
+            effect: EffectId::new("image"),
+            done: json!({"id": named.as_str()}),
+        },
+    ] {
+        ledger.append(body).unwrap();
+    }
+    drop(ledger);
+    for _ in 0..2 {
+        let found = sweep(&rig, SweepOptions::default()).await;
+        let of = fates(&found);
+        assert!(
+            matches!(of[named.as_str()], Fate::Spared { why } if why.contains("web")),
+            "{found:?}"
+        );
+    }
+    assert_eq!(rig.gateway.key_pair_named(&dead_key).await.unwrap(), None);
+    rig.call(&[
+        ("Action", "DeleteLaunchTemplate"),
+        ("LaunchTemplateName", "web"),
+    ]);
+    let found = sweep(&rig, SweepOptions::default()).await;
+    assert_eq!(fates(&found)[named.as_str()], &Fate::Removed);
+    rig.end().await;
+}
+
+/// Agrees but for what it is told to decline, and remembers what it was asked.
+#[derive(Default)]
+struct Person {
+    declines: Vec<String>,
+    asked: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl Consent for Person {
+    async fn agrees(&self, found: &Found) -> bool {
+        self.asked
+            .lock()
+            .unwrap()
+            .push(format!("{} {}", found.kind, found.id));
+        !self.declines.contains(&found.id)
+    }
+}
+
+/// `packer_` and a UUID of this time.
+fn packer(second: i64, number: u8) -> String {
+    format!("packer_{second:08x}-1111-2222-3333-4444444444{number:02x}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_packer_left_goes_when_it_is_old_and_somebody_agrees() {
+    let rig = Rig::start().await;
+    let now = jiff::Timestamp::now().as_second();
+    let old = now - 3 * 24 * 3600;
+    let vpc = rig.gateway.default_vpc().await.unwrap().unwrap();
+    let (old_key, young_key, other) = (packer(old, 1), packer(now - 60, 2), "packer_mine");
+    for name in [&old_key, &young_key, other] {
+        let key = NewKeyPair {
+            name: name.to_owned(),
+            public_key: KEY.to_owned(),
+            tags: Tags::new(),
+        };
+        rig.gateway.import_key_pair(&key).await.unwrap();
+    }
+    let mut groups = Vec::new();
+    for number in 3..6 {
+        let group = NewSecurityGroup {
+            name: packer(old, number),
+            description: "Temporary group for Packer".to_owned(),
+            vpc: vpc.clone(),
+            tags: Tags::new(),
+        };
+        groups.push(rig.gateway.create_security_group(&group).await.unwrap());
+    }
+    let [of_builder, of_living, unused] = &groups[..] else {
+        panic!("{groups:?}")
+    };
+    let image = debian(&rig).await;
+    let mut builder = launch(
+        &image,
+        "builder",
+        Tags::new().with("Name", "Packer Builder"),
+    );
+    builder.key_name = Some(old_key.clone());
+    builder.security_groups = vec![of_builder.clone()];
+    let builder = rig.gateway.run_instance(&builder).await.unwrap().id;
+    let mut living = launch(&image, "living", Tags::new().with("Name", "somebody's"));
+    living.security_groups = vec![of_living.clone()];
+    let living = rig.gateway.run_instance(&living).await.unwrap().id;
+
+    let with = |person: &Arc<Person>, dry_run| SweepOptions {
+        dry_run,
+        older_than: None,
+        packer: Some(person.clone() as Arc<dyn Consent>),
+    };
+    // Not asked for, not looked at.
+    assert_eq!(sweep(&rig, SweepOptions::default()).await, []);
+    let person = Arc::<Person>::default();
+    let dry = sweep(&rig, with(&person, true)).await;
+    let would = |id: &str| fates(&dry)[id] == &Fate::WouldBeRemoved;
+    assert!(
+        would(builder.as_str()) && would(of_builder.as_str()),
+        "{dry:?}"
+    );
+    assert!(would(&old_key) && would(unused.as_str()), "{dry:?}");
+    assert_eq!(person.asked.lock().unwrap().len(), 0);
+
+    let careful = Arc::new(Person {
+        declines: vec![builder.to_string(), unused.to_string()],
+        ..Person::default()
+    });
+    let found = sweep(&rig, with(&careful, false)).await;
+    // What a machine that stays uses is not even asked about.
+    let asked = careful.asked.lock().unwrap().clone();
+    assert_eq!(
+        asked,
+        [
+            format!("instance {builder}"),
+            format!("security-group {unused}")
+        ]
+    );
+    let why = |found: &[Found], id: &str| match fates(found)[id] {
+        Fate::Spared { why } => why.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(why(&found, unused.as_str()), "nobody agreed to its removal");
+    assert_eq!(why(&found, &old_key), format!("in use by {builder}"));
+    assert!(why(&found, &young_key).contains("its build may be running"));
+
+    let found = sweep(&rig, with(&person, false)).await;
+    let of = fates(&found);
+    for id in [
+        builder.as_str(),
+        of_builder.as_str(),
+        unused.as_str(),
+        &old_key,
+    ] {
+        assert_eq!(of[id], &Fate::Removed, "{found:?}");
+    }
+    assert_eq!(
+        why(&found, of_living.as_str()),
+        format!("in use by {living}")
+    );
+    assert!(!of.contains_key(other), "{found:?}");
+    let gone = rig.gateway.instance(&builder).await.unwrap().unwrap();
+    assert_eq!(gone.state, InstanceState::Terminated);
+    assert!(rig.gateway.key_pair_named(other).await.unwrap().is_some());
+    assert!(
+        rig.gateway
+            .key_pair_named(&young_key)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sweeps_at_once_do_not_fail_each_other() {
+    let rig = Rig::start().await;
+    let mut keys = Vec::new();
+    for name in ["one", "two", "three"] {
+        keys.push(key(&rig, &BakeId::new(name), OVER).await);
+    }
+    let dead = BakeId::new("dead");
+    keys.push(key(&rig, &dead, LATER).await);
+    drop(killed(&rig, &dead).await);
+    let (a, b) = tokio::join!(
+        sweep(&rig, SweepOptions::default()),
+        sweep(&rig, SweepOptions::default())
+    );
+    assert_eq!(rig.left().await, [""; 0], "{a:?} {b:?}");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_cannot_be_read_or_says_no_place_leaves_it_to_the_tags() {
+    let rig = Rig::start().await;
+    let (torn, odd) = (BakeId::new("torn"), BakeId::new("odd"));
+    let torn_key = key(&rig, &torn, OVER).await;
+    let odd_key = key(&rig, &odd, OVER).await;
+    let bakes = Bakes::under(&rig.settings.home);
+    drop(killed(&rig, &torn).await);
+    let file = bakes.folder(&torn).path().join("ledger.jsonl");
+    fs_err::write(&file, "nonsense\nand more\n").unwrap();
+    let ledger = Ledger::create(bakes.folder(&odd).path(), &odd, json!("somewhere")).unwrap();
+    ledger
+        .append(Body::Intent {
+            effect: EffectId::new("key-pair"),
+            kind: "key-pair".into(),
+            intent: json!({"step": "key-pair", "name": odd_key}),
+        })
+        .unwrap();
+    drop(ledger);
+    let found = sweep(&rig, SweepOptions::default()).await;
+    let of = fates(&found);
+    for id in [&torn_key, &odd_key] {
+        assert_eq!(of[id.as_str()], &Fate::Removed, "{found:?}");
+    }
+    let ledgers = found.iter().filter(|found| found.kind == "ledger");
+    assert_eq!(ledgers.count(), 2, "{found:?}");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_sweep_begins_nothing_more() {
+    let rig = Rig::start().await;
+    let name = key(&rig, &BakeId::new("over"), OVER).await;
+    let dead = BakeId::new("dead");
+    key(&rig, &dead, LATER).await;
+    drop(killed(&rig, &dead).await);
+    rig.ladder.climb("test");
+    assert_eq!(sweep(&rig, SweepOptions::default()).await, []);
+    assert!(rig.gateway.key_pair_named(&name).await.unwrap().is_some());
     rig.end().await;
 }

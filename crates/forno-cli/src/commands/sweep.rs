@@ -1,67 +1,167 @@
 //! `forno sweep`
 
 use std::process;
+use std::sync::Arc;
+use std::time::Duration;
 
-use forno_bake::{Engine, ExitCode, Fate, Found, Settings, SweepOptions, SweepReport};
+use forno_bake::{
+    Consent, Engine, Error, ErrorKind, ExitCode, Fate, Found, Settings, SweepOptions, SweepReport,
+};
 use forno_recipe::Project;
 use forno_report::Mode;
 use forno_saga::{Ladder, Rung};
+use futures::stream::{FuturesUnordered, StreamExt as _};
 
-use crate::cli::{Output, SweepArgs, WhereArgs};
+use crate::ask::{Agreed, Asking};
+use crate::cli::{Output, SweepArgs};
 use crate::context::{Context, block_on};
+use crate::failure::CommandError;
 use crate::place::Place;
 use crate::signals;
 
+/// How long a sweep that is told to leave may take to do so by itself.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<process::ExitCode> {
+    let options = options(arguments, context)?;
     // What is left behind needs no recipes: one that is broken must not stand in the way.
     let project = Project::find(&context.directory).ok();
     let region = project.as_ref().and_then(Project::region);
-    let ladder = Ladder::new();
-    let report = block_on(async {
-        let signals = signals::watch(ladder.clone())?;
-        let mut reports = Vec::new();
-        for place in arguments.places() {
-            if ladder.rung() > Rung::Running {
-                break;
-            }
-            reports.push(sweep(arguments, &place, region, &ladder, context).await?);
-        }
-        signals.abort();
-        Ok(SweepReport::merge(reports))
-    })?;
-    tell(&report, arguments, context)?;
-    let code = match report.exit_code() {
-        ExitCode::Done if ladder.rung() > Rung::Running => ExitCode::Interrupted,
-        code => code,
-    };
-    Ok(code.into())
-}
-
-async fn sweep(
-    arguments: &SweepArgs,
-    place: &WhereArgs,
-    region: Option<&str>,
-    ladder: &Ladder,
-    context: &Context,
-) -> anyhow::Result<SweepReport> {
     let mode = match context.printer.mode(Output::Auto, &context.environment) {
         Mode::Bars => Mode::Bars,
         _ => Mode::Plain,
     };
-    let place = Place::open(place, region, mode, context).await?;
-    let swept = async {
-        let settings = Settings::new(context.folders()?.home);
-        let engine = Engine::new(place.gateway().await?, settings, ladder.clone());
-        let options = SweepOptions {
-            dry_run: arguments.dry_run,
-            older_than: arguments.older_than,
+    let ladder = Ladder::new();
+    let code = block_on(async {
+        let signals = signals::watch(ladder.clone())?;
+        let beginning = arguments.place();
+        let place = tokio::select! {
+            place = Place::open(&beginning, region, mode, context) => place?,
+            () = ladder.reached(Rung::Undo) => {
+                signals::tell_early_end(&ladder, context.printer);
+                return Ok(ExitCode::Interrupted);
+            }
         };
-        let tell = |news: &str| context.printer.say(news);
-        anyhow::Ok(engine.sweep(options, &tell).await?)
+        let swept = tokio::select! {
+            swept = regions(arguments, &options, &place, &ladder, context) => Some(swept),
+            () = given_up(&ladder) => None,
+            () = announce(&ladder, context) => None,
+        };
+        let Some(swept) = swept else {
+            context
+                .printer
+                .say("what was being removed may still be there; sweep again");
+            return Ok(ExitCode::LeftBehind);
+        };
+        let closed = place.close().await;
+        signals.abort();
+        let (report, regions) = swept.and_then(|swept| closed.map(|()| swept))?;
+        tell(&report, arguments, context)?;
+        let code = if arguments.all_regions {
+            report.exit_code_of_all(regions)
+        } else {
+            report.exit_code()
+        };
+        Ok(match code {
+            ExitCode::Done if ladder.rung() > Rung::Running => ExitCode::Interrupted,
+            code => code,
+        })
+    })?;
+    Ok(code.into())
+}
+
+fn options(arguments: &SweepArgs, context: &Context) -> anyhow::Result<SweepOptions> {
+    let packer: Option<Arc<dyn Consent>> = if !arguments.packer_leftovers {
+        None
+    } else if arguments.yes || arguments.dry_run {
+        Some(Arc::new(Agreed))
+    } else if context.printer.can_ask() {
+        Some(Arc::new(Asking::new(context.printer)))
+    } else {
+        return Err(
+            CommandError::usage("nobody can be asked here about what Packer left")
+                .hint("look with --dry-run, then give --yes")
+                .into(),
+        );
     };
-    let swept = swept.await;
-    let closed = place.close().await;
-    swept.and_then(|report| closed.map(|()| report))
+    Ok(SweepOptions {
+        dry_run: arguments.dry_run,
+        older_than: arguments.older_than,
+        packer,
+    })
+}
+
+/// All regions at once; one that cannot be swept is told and stops no other.
+async fn regions(
+    arguments: &SweepArgs,
+    options: &SweepOptions,
+    place: &Place,
+    ladder: &Ladder,
+    context: &Context,
+) -> anyhow::Result<(SweepReport, usize)> {
+    let first = place.gateway().await?;
+    let mut regions = if arguments.all_regions {
+        first.regions().await?
+    } else if arguments.regions.is_empty() {
+        vec![first.region().to_owned()]
+    } else {
+        arguments.regions.clone()
+    };
+    regions.sort();
+    regions.dedup();
+    let home = context.folders()?.home;
+    let several = regions.len() > 1;
+    let mut sweeping: FuturesUnordered<_> = regions
+        .iter()
+        .map(|region| {
+            let settings = Settings::new(&home);
+            async move {
+                let swept = async {
+                    let gateway = place.gateway_in(region).await;
+                    let gateway =
+                        gateway.map_err(|error| Error::new(ErrorKind::Planning(error)))?;
+                    let engine = Engine::new(gateway, settings, ladder.clone());
+                    let tell = |news: &str| {
+                        if several {
+                            context.printer.say(&format!("{region}: {news}"));
+                        } else {
+                            context.printer.say(news);
+                        }
+                    };
+                    engine.sweep(options.clone(), &tell).await
+                };
+                (region, swept.await)
+            }
+        })
+        .collect();
+    let mut reports = Vec::new();
+    while let Some((region, swept)) = sweeping.next().await {
+        reports.push(match swept {
+            Ok(report) => report,
+            Err(error) if several => SweepReport::not_looked_at(region, &error),
+            Err(error) => return Err(error.into()),
+        });
+    }
+    Ok((SweepReport::merge(reports), regions.len()))
+}
+
+/// Says at once that a signal was heard. Never returns.
+async fn announce(ladder: &Ladder, context: &Context) {
+    for (rung, then) in [
+        (Rung::Undo, "seeing through what is being removed"),
+        (Rung::Hurry, "waiting for nothing"),
+        (Rung::GiveUp, "leaving everything as it is"),
+    ] {
+        ladder.reached(rung).await;
+        let reason = ladder.reason().unwrap_or_default();
+        context.printer.say(&format!("{reason}: {then}"));
+    }
+    std::future::pending::<()>().await;
+}
+
+async fn given_up(ladder: &Ladder) {
+    ladder.reached(Rung::GiveUp).await;
+    tokio::time::sleep(LAST_WORDS).await;
 }
 
 fn tell(report: &SweepReport, arguments: &SweepArgs, context: &Context) -> anyhow::Result<()> {
@@ -92,6 +192,7 @@ fn row(found: &Found) -> Vec<String> {
         Fate::WouldBeFinished => ("to be marked as finished", found.reason.clone()),
         Fate::Spared { why } => ("spared", why.clone()),
         Fate::Left { error, .. } => ("left", error.clone()),
+        Fate::NotLookedAt { error, .. } => ("not looked at", error.clone()),
     };
     vec![
         found.bake.clone(),

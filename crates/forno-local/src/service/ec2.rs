@@ -31,6 +31,7 @@ pub(super) async fn answer(
             )
         })?
         .to_owned();
+    tracing::debug!(action = name, region = region.name, "called");
     let action = find(&name).ok_or_else(|| {
         ApiError::new(
             "InvalidAction",
