@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use forno_events::{Emitter, Event, StepId, Stream};
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::StepError;
@@ -28,6 +29,10 @@ pub struct StepContext {
     pub ansible_galaxy: PathBuf,
     /// Asked by steps with [`crate::OnFailure::Ask`]; none: they fail.
     pub decide: Option<Arc<dyn Decide>>,
+    /// Where it is remembered how far a run has come; none: nowhere.
+    pub runs: Option<Arc<dyn RunLog>>,
+    /// This step was begun by a process that is gone.
+    pub resume: Option<RunState>,
     /// How often a wait makes itself heard.
     pub heartbeat: Duration,
 }
@@ -43,6 +48,8 @@ impl StepContext {
             ansible_playbook: "ansible-playbook".into(),
             ansible_galaxy: "ansible-galaxy".into(),
             decide: None,
+            runs: None,
+            resume: None,
             heartbeat: Duration::from_secs(5),
         }
     }
@@ -75,6 +82,29 @@ impl fmt::Debug for StepContext {
 
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How far an attempt at a step has come. Enough for another process to take up
+/// its run, and nothing secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunState {
+    /// Names the run's folder on the machine.
+    pub id: String,
+    /// From 1.
+    pub attempt: u32,
+    /// Bytes of each output that were told, up to a whole line.
+    pub stdout: u64,
+    pub stderr: u64,
+}
+
+/// Remembers runs: a step's when an attempt begins, and again as the output of
+/// a script is taken in, at most twice a second and when the connection breaks.
+///
+/// What is told after the last `save` is told once more by whoever takes up the
+/// run; nothing is left out.
+pub trait RunLog: Send + Sync {
+    /// Must not take long: the step waits.
+    fn save(&self, state: &RunState);
 }
 
 /// Decides on a person's behalf about a failed step; may take its time.

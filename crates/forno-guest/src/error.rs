@@ -26,6 +26,9 @@ pub enum StepErrorKind {
     TimedOut { what: String, after: Duration },
     #[error("cancelled")]
     Cancelled,
+    /// It began, and how it would have ended cannot be known any more.
+    #[error("{what} was cut off half way: {why}")]
+    CutOff { what: String, why: String },
     #[error(transparent)]
     Link(Box<forno_link::Error>),
     #[error("{what}: {error}")]

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::millis;
 use crate::error::StepErrorKind;
+use crate::shell::{Attempt, Held, Loose};
 use crate::{
-    Action, Decision, OnFailure, Package, ReadyOptions, ReadyReport, SealOptions, SealReport, Step,
-    StepContext, StepError, StepReport,
+    Action, Decision, OnFailure, Package, ReadyOptions, ReadyReport, RunState, SealOptions,
+    SealReport, Step, StepContext, StepError, StepReport,
 };
 
 /// For a connection that broke between two steps.
@@ -22,11 +23,15 @@ const RECONNECT: Duration = Duration::from_mins(2);
 #[derive(Clone, Debug)]
 pub struct Guest {
     link: Arc<dyn Link>,
+    loose: Arc<Loose>,
 }
 
 impl Guest {
     pub fn new(link: Arc<dyn Link>) -> Self {
-        Self { link }
+        Self {
+            link,
+            loose: Arc::default(),
+        }
     }
 
     pub fn link(&self) -> &Arc<dyn Link> {
@@ -39,10 +44,15 @@ impl Guest {
     ///
     /// An error means that the bake must not go on; what `on-failure` lets pass
     /// is a report with its error inside.
+    ///
+    /// With [`StepContext::resume`] set, the first attempt is the one that was
+    /// begun elsewhere: a script that still runs, or has ended meanwhile, is
+    /// taken up; a playbook counts as failed; everything else is done again.
     pub async fn run(&self, step: &Step, ctx: &StepContext) -> Result<StepReport, StepError> {
         let started = Instant::now();
-        let mut attempts = step.attempts.max(1);
-        let mut attempt = 0;
+        let mut resume = ctx.resume.as_ref();
+        let mut attempt = resume.map_or(0, |state| state.attempt.saturating_sub(1));
+        let mut attempts = step.attempts.max(attempt + 1);
         let finished = |outcome, attempt, error: Option<&StepError>| {
             ctx.emitter.emit(Event::StepFinished {
                 step: ctx.step.clone(),
@@ -64,41 +74,52 @@ impl Guest {
                 step: ctx.step.clone(),
                 attempt,
             });
-            let Err(error) = self.attempt(step, ctx).await else {
-                finished(Outcome::Ok, attempt, None);
-                return Ok(report(Outcome::Ok, attempt, None));
-            };
-            if error.is_cancelled() {
-                finished(Outcome::Cancelled, attempt, Some(&error));
-                return Err(error);
-            }
-            if attempt == attempts {
-                let decision = match step.on_failure {
-                    OnFailure::Fail => Decision::Fail,
-                    OnFailure::Continue => Decision::Continue,
-                    OnFailure::Ask => match &ctx.decide {
-                        Some(decide) => decide.decide(&step.name, &error).await,
-                        None => Decision::Fail,
-                    },
-                };
-                match decision {
-                    Decision::Fail => {
-                        finished(Outcome::Failed, attempt, Some(&error));
-                        return Err(error);
-                    }
-                    Decision::Continue => {
-                        finished(Outcome::Tolerated, attempt, Some(&error));
-                        return Ok(report(Outcome::Tolerated, attempt, Some(error)));
-                    }
-                    Decision::Retry => attempts += 1,
+            let (result, held) = self.attempt(step, ctx, attempt, resume.take()).await;
+            let over = match result {
+                Ok(()) => {
+                    finished(Outcome::Ok, attempt, None);
+                    Some(Ok(report(Outcome::Ok, attempt, None)))
                 }
+                Err(error) if error.is_cancelled() => {
+                    finished(Outcome::Cancelled, attempt, Some(&error));
+                    Some(Err(error))
+                }
+                Err(error) => {
+                    let decision = if attempt < attempts {
+                        Decision::Retry
+                    } else {
+                        decide(step, &error, ctx).await
+                    };
+                    match decision {
+                        Decision::Fail => {
+                            finished(Outcome::Failed, attempt, Some(&error));
+                            Some(Err(error))
+                        }
+                        Decision::Continue => {
+                            finished(Outcome::Tolerated, attempt, Some(&error));
+                            Some(Ok(report(Outcome::Tolerated, attempt, Some(error))))
+                        }
+                        Decision::Retry => {
+                            attempts = attempts.max(attempt + 1);
+                            ctx.emitter.emit(Event::StepRetry {
+                                step: ctx.step.clone(),
+                                next_attempt: attempt + 1,
+                                delay_ms: millis(step.pause),
+                                error: error.to_string(),
+                            });
+                            None
+                        }
+                    }
+                }
+            };
+            // Once it has been told, and not before: until then another process
+            // would have to find it.
+            if let Some(held) = held {
+                held.collected().await;
             }
-            ctx.emitter.emit(Event::StepRetry {
-                step: ctx.step.clone(),
-                next_attempt: attempt + 1,
-                delay_ms: millis(step.pause),
-                error: error.to_string(),
-            });
+            if let Some(over) = over {
+                return over;
+            }
             tokio::select! {
                 () = tokio::time::sleep(step.pause) => {}
                 () = ctx.cancel.cancelled() => {
@@ -110,25 +131,59 @@ impl Guest {
         }
     }
 
-    async fn attempt(&self, step: &Step, ctx: &StepContext) -> Result<(), StepError> {
+    async fn attempt(
+        &self,
+        step: &Step,
+        ctx: &StepContext,
+        number: u32,
+        resume: Option<&RunState>,
+    ) -> (Result<(), StepError>, Option<Held>) {
+        let mut held = None;
+        let slot = &mut held;
         let what = step.action.kind();
-        within(step.timeout, what, ctx, |ctx| async move {
+        let result = within(step.timeout, what, ctx, |ctx| async move {
             if !self.link.is_connected() {
                 self.link
                     .reconnect(RECONNECT, &Watch::none(), &ctx.cancel)
                     .await?;
             }
             let link = &*self.link;
+            if let Action::Shell(shell) = &step.action {
+                let attempt = Attempt {
+                    number,
+                    resume,
+                    until: Instant::now() + step.timeout,
+                    loose: &self.loose,
+                };
+                let (result, held) = crate::shell::run(&self.link, shell, &ctx, &attempt).await;
+                *slot = held;
+                return result;
+            }
+            if let Some(runs) = &ctx.runs {
+                runs.save(&RunState {
+                    id: crate::shell::new_id(&ctx),
+                    attempt: number,
+                    stdout: 0,
+                    stderr: 0,
+                });
+            }
             match &step.action {
-                Action::Shell(shell) => crate::shell::run(link, shell, &ctx).await,
+                Action::Shell(_) => Ok(()),
                 Action::Upload(upload) => crate::file::upload(link, upload, &ctx).await,
                 Action::Download(download) => crate::file::download(link, download, &ctx).await,
+                Action::Ansible(_) if resume.is_some() => {
+                    Err(StepError::new(StepErrorKind::CutOff {
+                        what: what.to_owned(),
+                        why: "the forno that ran it is gone".to_owned(),
+                    }))
+                }
                 Action::Ansible(ansible) => crate::ansible::run(link, ansible, &ctx).await,
                 Action::Reboot => crate::reboot::run(link, step.timeout, &ctx).await,
                 Action::Assert(assertion) => crate::assertion::run(link, assertion, &ctx).await,
             }
         })
-        .await
+        .await;
+        (result, held)
     }
 
     /// Waits until the machine has finished booting: cloud-init is through and
@@ -166,6 +221,18 @@ impl Guest {
     }
 }
 
+/// After the last attempt.
+async fn decide(step: &Step, error: &StepError, ctx: &StepContext) -> Decision {
+    match step.on_failure {
+        OnFailure::Fail => Decision::Fail,
+        OnFailure::Continue => Decision::Continue,
+        OnFailure::Ask => match &ctx.decide {
+            Some(decide) => decide.decide(&step.name, error).await,
+            None => Decision::Fail,
+        },
+    }
+}
+
 /// Work with a deadline. When it is over the work is cancelled and still waited
 /// for, so that what it runs on the machine has ended.
 async fn within<'a, T, F>(
@@ -195,7 +262,7 @@ where
                 what: what.to_owned(),
                 after: limit,
             },
-            hint: None,
+            hint: error.hint,
             tail: error.tail,
         }),
         Err(error) => Err(error),

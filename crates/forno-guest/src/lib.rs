@@ -23,7 +23,7 @@ mod shell;
 mod step;
 mod stub;
 
-pub use context::{Decide, Decision, StepContext};
+pub use context::{Decide, Decision, RunLog, RunState, StepContext};
 pub use error::{StepError, StepErrorKind};
 pub use guest::Guest;
 pub use packages::{Package, PackageManager};

@@ -57,6 +57,12 @@ impl Tap {
         *state.pending(stream) = rest.to_vec();
     }
 
+    /// How many bytes of an unfinished line each stream holds.
+    pub(crate) fn pending(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.stdout.len() as u64, state.stderr.len() as u64)
+    }
+
     /// A line that did not come from the command.
     pub(crate) fn say(&self, line: &str) {
         let mut state = self.lock();

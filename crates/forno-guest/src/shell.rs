@@ -1,39 +1,79 @@
 //! Scripts on the machine.
 //!
-//! One command does it all: it unpacks a small archive from its standard input
-//! (the script, and a file that sets the environment and starts it), runs it,
-//! and removes it. So nothing secret is ever an argument, and a step costs one
-//! round trip.
+//! A script is sent as a small archive (itself, a file that sets the environment
+//! and calls it, and what a run needs around it) on the standard input of one
+//! command. So nothing secret is ever an argument. That command starts it as a
+//! [`Run`] of its own and carries its output, so a step costs one round trip;
+//! should the connection break, another one carries on.
+
+mod follow;
+mod marks;
+mod run;
+mod told;
+
+use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use forno_link::{Command, Exit, Link, Stdin, quote};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::StepErrorKind;
-use crate::output::Tap;
 use crate::step::{Script, Shell};
-use crate::{StepContext, StepError};
+use crate::{RunState, StepContext, StepError};
+use follow::Follow;
+pub(crate) use follow::{Held, Loose};
+pub(crate) use run::{new_id, sweep};
 
-/// Held in memory where possible: what is never on the disk is never in the image.
+/// Runs a script that no run of its own is made for.
 const RUNNER: &str = include_str!("shell/runner.sh");
 
+/// Holds the environment and the call.
 const START: &str = "start";
+
+/// Holds the script, under its own name.
+const FOLDER: &str = "script";
 
 /// Without an interpreter and a `#!` line.
 const DEFAULT: [&str; 2] = ["/bin/sh", "-e"];
 
+/// Which attempt at a step it is.
+pub(crate) struct Attempt<'a> {
+    pub(crate) number: u32,
+    /// The run that another process began.
+    pub(crate) resume: Option<&'a RunState>,
+    /// When its time is over.
+    pub(crate) until: Instant,
+    pub(crate) loose: &'a Arc<Loose>,
+}
+
+/// The run's folder stays until what is held has been told to go.
 pub(crate) async fn run(
-    link: &dyn Link,
+    link: &Arc<dyn Link>,
     shell: &Shell,
     ctx: &StepContext,
-) -> Result<(), StepError> {
-    let script = Prepared::new(shell, ctx).await?;
-    let tap = Tap::new(ctx);
-    let exit = link
-        .exec(script.command(), Box::new(tap.clone()), &ctx.cancel)
-        .await
-        .map_err(|error| StepError::from(error).tail(tap.finish()))?;
-    let tail = tap.finish();
+    attempt: &Attempt<'_>,
+) -> (Result<(), StepError>, Option<Held>) {
+    let archive = match attempt.resume {
+        None => match Prepared::new(shell, ctx).await.and_then(Prepared::detached) {
+            Ok(archive) => Some(archive),
+            Err(error) => return (Err(error), None),
+        },
+        Some(_) => None,
+    };
+    let mut follow = Follow::new(link, ctx, shell.sudo, attempt);
+    let ended = follow.see_through(archive.as_ref()).await;
+    let tail = follow.tap.finish();
+    match ended {
+        Ok((exit, held)) => {
+            let judged = judge(shell, exit, tail).map_err(|error| error.explain(&**link));
+            (judged, held)
+        }
+        Err(error) => (Err(error.tail(tail)), None),
+    }
+}
+
+fn judge(shell: &Shell, exit: Exit, tail: Vec<String>) -> Result<(), StepError> {
     if matches!(exit, Exit::Code(code) if shell.valid_exit_codes.contains(&code)) {
         return Ok(());
     }
@@ -44,13 +84,22 @@ pub(crate) async fn run(
         )),
         _ => None,
     };
-    let what = script.name;
     Err(StepError {
-        kind: StepErrorKind::Exit { what, exit },
+        kind: StepErrorKind::Exit {
+            what: script_name(&shell.script),
+            exit,
+        },
         tail,
         hint,
-    }
-    .explain(link))
+    })
+}
+
+fn script_name(script: &Script) -> String {
+    let name = match script {
+        Script::Inline(_) => None,
+        Script::File(path) => path.file_name().map(|n| n.to_string_lossy().into_owned()),
+    };
+    name.unwrap_or_else(|| "script".into())
 }
 
 impl StepError {
@@ -72,31 +121,17 @@ impl StepError {
 
 /// A script ready to be sent.
 pub(crate) struct Prepared {
-    pub(crate) name: String,
     sudo: bool,
-    archive: Bytes,
+    /// The runner's folder as an archive that is not finished.
+    archive: tar::Builder<Vec<u8>>,
 }
 
 impl Prepared {
     pub(crate) async fn new(shell: &Shell, ctx: &StepContext) -> Result<Self, StepError> {
-        let (name, text) = match &shell.script {
-            Script::Inline(text) => (
-                "script".to_owned(),
-                text.expose_secret().as_bytes().to_vec(),
-            ),
-            Script::File(path) => {
-                let text = fs_err::tokio::read(path)
-                    .await
-                    .map_err(|error| StepError::local("cannot send the script", error))?;
-                let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
-                (name.unwrap_or_else(|| "script".into()), text)
-            }
-        };
-        // A name of its own in the runner's folder.
-        let name = if name == START || name.starts_with('.') {
-            format!("script-{name}")
-        } else {
-            name
+        let name = script_name(&shell.script);
+        let text = match &shell.script {
+            Script::Inline(text) => text.expose_secret().as_bytes().to_vec(),
+            Script::File(path) => fs_err::tokio::read(path).await.map_err(unsent)?,
         };
         let text = without_carriage_returns(text);
         let interpreter = match &shell.interpreter {
@@ -105,28 +140,33 @@ impl Prepared {
         };
         let start = start(&interpreter, &name, shell, ctx)?;
         let mut archive = tar::Builder::new(Vec::new());
-        for (name, content) in [(START, start.as_bytes()), (&name, &text)] {
-            let mut header = tar::Header::new_gnu();
-            header.set_mode(0o700);
-            header.set_size(content.len() as u64);
-            archive
-                .append_data(&mut header, name, content)
-                .map_err(|error| StepError::local("cannot send the script", error))?;
-        }
-        let archive = archive
-            .into_inner()
-            .map_err(|error| StepError::local("cannot send the script", error))?;
+        run::add(&mut archive, START, 0o600, start.as_bytes())
+            .and_then(|()| run::add(&mut archive, &format!("{FOLDER}/{name}"), 0o700, &text))
+            .map_err(unsent)?;
         Ok(Self {
-            name,
             sudo: shell.sudo,
-            archive: archive.into(),
+            archive,
         })
     }
 
-    pub(crate) fn command(&self) -> Command {
-        let stdin = Stdin::Bytes(self.archive.clone());
-        Command::shell(RUNNER).sudo(self.sudo).stdin(stdin)
+    /// For a run of its own.
+    fn detached(mut self) -> Result<Bytes, StepError> {
+        run::furnish(&mut self.archive)
+            .and_then(|()| self.archive.into_inner())
+            .map(Bytes::from)
+            .map_err(unsent)
     }
+
+    /// For a short look, which ends with its connection.
+    pub(crate) fn attached(self) -> Result<Command, StepError> {
+        let archive = self.archive.into_inner().map_err(unsent)?;
+        let stdin = Stdin::Bytes(archive.into());
+        Ok(Command::shell(RUNNER).sudo(self.sudo).stdin(stdin))
+    }
+}
+
+fn unsent(error: std::io::Error) -> StepError {
+    StepError::local("cannot send the script", error)
 }
 
 /// What the runner reads: the environment, then the call. Its `$dir` is the
@@ -160,7 +200,7 @@ fn start(
     }
     let args = shell.args.iter().map(|arg| arg.expose_secret().to_owned());
     text.push_str(&format!(
-        "{} \"$dir/\"{} {} </dev/null\n",
+        "{} \"$dir/{FOLDER}/\"{} {} </dev/null\n",
         quote::line(interpreter),
         quote::word(name),
         quote::line(args),

@@ -95,8 +95,10 @@ async fn nothing_of_a_script_stays_on_the_machine() {
     let lines = bench.lines(Stream::Stdout);
     let script = lines[0].trim();
     assert!(script.ends_with("/script"), "{script}");
-    assert!(!std::path::Path::new(script).exists());
-    assert!(!std::path::Path::new(script).parent().unwrap().exists());
+    let folder = std::path::Path::new(script).ancestors().nth(2).unwrap();
+    let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+    assert!(name.starts_with("step-01-") && name.len() == 40, "{name}");
+    assert!(!folder.exists());
 }
 
 #[tokio::test]
@@ -235,18 +237,12 @@ async fn a_cancelled_step_is_no_failure() {
 }
 
 #[tokio::test]
-async fn a_broken_connection_is_mended_between_attempts() {
+async fn a_script_goes_on_when_it_ends_its_own_connection() {
     let bench = bench!();
-    let mark = bench.dir().join("mark");
-    // Ends its own connection the first time.
-    let text = format!(
-        "if [ ! -e {0} ]; then touch {0}; p=$$; while ! grep -q '^sshd' /proc/$p/comm; do \
-         p=$(sed 's/.*) . //' /proc/$p/stat | cut -d' ' -f1); done; kill -9 $p; sleep 60; fi; echo mended",
-        mark.display()
-    );
-    let mut twice = step(Action::Shell(shell(&text)));
-    twice.attempts = 2;
-    let report = bench.guest.run(&twice, &bench.ctx).await.unwrap();
-    assert_eq!(report.attempts, 2);
-    assert_eq!(bench.lines(Stream::Stdout), ["mended"]);
+    let script = "p=$$; while ! grep -q '^sshd' /proc/$p/comm; do \
+         p=$(sed 's/.*) . //' /proc/$p/stat | cut -d' ' -f1); done; \
+         echo before; kill -9 $p; sleep 1; echo after";
+    let report = bench.run(Action::Shell(shell(script))).await.unwrap();
+    assert_eq!(report.attempts, 1);
+    assert_eq!(bench.lines(Stream::Stdout), ["before", "after"]);
 }

@@ -30,6 +30,7 @@ pub use agent::AgentSocket;
 pub use error::{Error, ErrorKind};
 pub use identity::{HostKey, HostKeyPair, Identity};
 pub use link::{Captured, Command, Exit, Link, Output, Sink, SshAccess, Stdin, capture};
+pub use remote::TERMINATE;
 pub use shell::{ShellOptions, shell};
 pub use ssh::{Attempt, Auth, SshLink, SshTarget, Timing, Watch, connect};
 pub use transfer::{FileTarget, Progress, TreeTarget};

@@ -21,8 +21,9 @@ const ANNOUNCE: &str = r#"printf '\001forno:%s:%s\n' "$1" "$$"
 if [ "$3" = root ] && [ "$(id -u)" != 0 ]; then exec sudo -n -- sh -c "$2"; fi
 exec sh -c "$2""#;
 
+/// A script that ends a process group with its session and all descendants:
 /// `$1` group, `$2` tenths of a second between SIGTERM and SIGKILL.
-const TERMINATE: &str = r#"members() {
+pub const TERMINATE: &str = r#"members() {
   all=
   for f in /proc/[0-9]*/stat; do
     { IFS= read -r s <"$f"; } 2>/dev/null || continue

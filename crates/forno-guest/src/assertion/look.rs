@@ -313,10 +313,10 @@ pub(super) async fn command(
         valid_exit_codes: expected.valid_exit_codes.clone(),
         env: std::collections::BTreeMap::new(),
     };
-    let script = Prepared::new(&shell, ctx).await?;
+    let command = Prepared::new(&shell, ctx).await?.attached()?;
     let sink = Captured::new(LARGEST);
     let exit = link
-        .exec(script.command(), Box::new(sink.clone()), &ctx.cancel)
+        .exec(command, Box::new(sink.clone()), &ctx.cancel)
         .await?;
     let output = sink.output(exit);
     let fits = matches!(&output.exit, Exit::Code(code) if expected.valid_exit_codes.contains(code));

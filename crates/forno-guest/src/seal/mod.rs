@@ -1,7 +1,7 @@
 //! Making an image out of a machine: what is this machine's own is forgotten,
 //! so that every machine started from the image gets its own.
 //!
-//! Three commands: one forgets and looks whether it is forgotten, one looks for
+//! Runs of steps that are still there end first. Then three commands: one forgets and looks whether it is forgotten, one looks for
 //! secrets on what is left, one writes everything to the disk. The connection
 //! they run over stays; a new one can no longer be made.
 
@@ -28,6 +28,7 @@ pub(crate) async fn run(
     options: &SealOptions,
     ctx: &StepContext,
 ) -> Result<SealReport, StepError> {
+    crate::shell::sweep(link, ctx).await?;
     if let Some(home) = crate::stub::home(link, ctx).await? {
         let scanned = scan(link, options, &home, ctx).await?;
         return Ok(SealReport {

@@ -1,4 +1,4 @@
-# Runs one script: an archive with it comes on standard input.
+# Runs one script to its end, with its connection: an archive with it comes on standard input.
 before=$(umask)
 umask 077
 base=/dev/shm

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::metadata::{self, Identity};
+use super::reaper::Reaper;
 use super::scratch::Scratch;
 use super::server;
 use crate::net::choose_ssh_port;
@@ -23,23 +24,33 @@ pub(crate) async fn launch(spec: MachineSpec) -> Result<Machine, Error> {
     })?;
     let scratch = blocking(move || Scratch::open(&spec).map(|scratch| (scratch, spec))).await?;
     let (scratch, spec) = scratch;
+    let reaper = Reaper::start(&scratch)?;
     let (life, machine) = Life::new(&spec, Kind::Stub, ssh);
     note(&life, "stub: up\n");
     life.enter(Status::Running);
-    tokio::spawn(live(Arc::new(listener), identity, scratch, life));
+    tokio::spawn(live(Arc::new(listener), identity, scratch, reaper, life));
     Ok(machine)
 }
 
-async fn live(listener: Arc<TcpListener>, identity: Identity, scratch: Scratch, mut life: Life) {
+async fn live(
+    listener: Arc<TcpListener>,
+    identity: Identity,
+    scratch: Scratch,
+    mut reaper: Reaper,
+    mut life: Life,
+) {
     let reason = loop {
         let order = one_boot(&listener, &identity, &scratch, &mut life).await;
+        reaper.finish().await;
         match order {
             Order::Reboot => {
                 life.enter(Status::Rebooting);
                 note(&life, "stub: restarting\n");
-                if let Err(error) = scratch.begin_boot() {
-                    break OffReason::Failed(error.to_string());
-                }
+                let begun = scratch.begin_boot().and_then(|()| Reaper::start(&scratch));
+                reaper = match begun {
+                    Ok(reaper) => reaper,
+                    Err(error) => break OffReason::Failed(error.to_string()),
+                };
                 life.enter(Status::Running);
             }
             Order::PowerOff => break OffReason::GuestShutdown,

@@ -171,8 +171,9 @@ fn shell(scratch: &Scratch, env: &[(String, String)], command: &str) -> Command 
         )
         .env("FORNO_STUB", "1")
         .env("FORNO_STUB_BOOT_ID", &scratch.boot_id)
-        .env("FORNO_STUB_ORDER", &scratch.order)
+        .env("FORNO_STUB_MEMORY", &scratch.memory)
         .envs(env.iter().map(|(k, v)| (k, v)))
+        .envs([scratch.mark()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -243,8 +244,8 @@ impl Group {
 }
 
 impl Drop for Group {
-    /// Nothing outlives its channel: a machine that is torn down would take it
-    /// along as well.
+    /// Nothing of it outlives its channel but what went into a session of its
+    /// own, as on a machine.
     fn drop(&mut self) {
         self.kill();
     }

@@ -10,6 +10,7 @@
 mod boot;
 mod command;
 mod metadata;
+mod reaper;
 mod scratch;
 mod server;
 

@@ -17,6 +17,8 @@ pub(super) struct Scratch {
     pub boot_id: PathBuf,
     /// What its guest asked of its machine: `reboot` or `poweroff`.
     pub order: PathBuf,
+    /// Stands for `/dev/shm`: empty at every boot, never on its disk.
+    pub memory: PathBuf,
     disk: PathBuf,
 }
 
@@ -61,6 +63,7 @@ impl Scratch {
             bin: spec.dir.join("bin"),
             boot_id: spec.dir.join("boot-id"),
             order: spec.dir.join("order"),
+            memory: spec.dir.join("memory"),
             disk: spec.disk.clone(),
         };
         for folder in [&scratch.home, &scratch.bin] {
@@ -98,8 +101,21 @@ impl Scratch {
         Ok(scratch)
     }
 
-    /// A new boot id, as the kernel writes it.
+    /// A variable that every process of this stub has in its environment, and no
+    /// other.
+    pub(super) fn mark(&self) -> (&'static str, &Path) {
+        ("FORNO_STUB_ORDER", &self.order)
+    }
+
+    /// Empty memory, and a new boot id, as the kernel writes it.
     pub(super) fn begin_boot(&self) -> Result<(), Error> {
+        if self.memory.exists() {
+            fs_err::remove_dir_all(&self.memory)
+                .map_err(|e| Error::file("empty", &self.memory, e))?;
+        }
+        fs_err::create_dir(&self.memory)
+            .and_then(|()| fs_err::set_permissions(&self.memory, PermissionsExt::from_mode(0o700)))
+            .map_err(|e| Error::file("create", &self.memory, e))?;
         let digits = hex::encode(rand::random::<[u8; 16]>());
         let id = [
             &digits[..8],
