@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Bench, bench, shell, step, told};
+use common::{Bench, bench, bench_with, shell, step, told};
 use forno_events::{Event, Outcome, Stream};
 use forno_guest::{
     Action, Ansible, Decide, Decision, Guest, OnFailure, RunLog, RunState, Step, StepError,
@@ -20,12 +20,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Lets so many bytes of the machine's through and then cuts every connection;
-/// while it is down it refuses.
+#[derive(Clone, Copy, PartialEq)]
+enum Network {
+    Up,
+    /// Every connection is cut, and none is made.
+    Down,
+    /// The same, but the connections that there were are only silent.
+    Silent,
+}
+
+/// Stands for the network; lets so many bytes of the machine's through and then
+/// goes down.
 struct Relay {
     address: SocketAddr,
-    /// Counts cuts; odd: down.
-    state: watch::Sender<bool>,
+    network: watch::Sender<Network>,
     left: Arc<AtomicU64>,
     carried: Arc<AtomicU64>,
 }
@@ -33,83 +41,92 @@ struct Relay {
 impl Relay {
     async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (state, up) = watch::channel(true);
-        let left = Arc::new(AtomicU64::new(u64::MAX));
-        let carried = Arc::new(AtomicU64::new(0));
-        let (budget, count, cutter) = (Arc::clone(&left), Arc::clone(&carried), state.clone());
+        let relay = Self {
+            address: listener.local_addr().unwrap(),
+            network: watch::channel(Network::Up).0,
+            left: Arc::new(AtomicU64::new(u64::MAX)),
+            carried: Arc::default(),
+        };
+        let (network, left, carried) = (
+            relay.network.clone(),
+            Arc::clone(&relay.left),
+            Arc::clone(&relay.carried),
+        );
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                if !*up.borrow() {
+                if *network.borrow() != Network::Up {
                     continue;
                 }
                 let Ok(machine) = TcpStream::connect(server).await else {
                     continue;
                 };
-                let (budget, count) = (Arc::clone(&budget), Arc::clone(&count));
-                let (mut up, cutter) = (up.clone(), cutter.clone());
-                tokio::spawn(async move {
-                    let (mut from_client, mut to_client) = client.into_split();
-                    let (mut from_machine, mut to_machine) = machine.into_split();
-                    let there = tokio::io::copy(&mut from_client, &mut to_machine);
-                    let back = async {
-                        let mut buffer = vec![0; 8 * 1024];
-                        while let Ok(n @ 1..) = from_machine.read(&mut buffer).await {
-                            let left = budget.load(Ordering::SeqCst);
-                            let n = n.min(usize::try_from(left).unwrap_or(usize::MAX));
-                            if to_client.write_all(&buffer[..n]).await.is_err() {
-                                return;
-                            }
-                            count.fetch_add(n as u64, Ordering::SeqCst);
-                            if left == u64::MAX {
-                                continue;
-                            }
-                            budget.store(left - n as u64, Ordering::SeqCst);
-                            if left == n as u64 {
-                                budget.store(u64::MAX, Ordering::SeqCst);
-                                cutter.send_replace(false);
-                                return;
-                            }
-                        }
-                    };
-                    tokio::select! {
-                        _ = there => {}
-                        () = back => {}
-                        _ = up.wait_for(|up| !up) => {}
-                    }
-                });
+                let (network, left, carried) =
+                    (network.clone(), Arc::clone(&left), Arc::clone(&carried));
+                tokio::spawn(carry(client, machine, network, left, carried));
             }
         });
-        Self {
-            address,
-            state,
-            left,
-            carried,
-        }
+        relay
     }
 
-    fn down(&self) {
-        self.state.send_replace(false);
-    }
-
-    fn up(&self) {
-        self.state.send_replace(true);
+    fn set(&self, network: Network) {
+        self.network.send_replace(network);
     }
 
     fn cut_after(&self, bytes: u64) {
         self.left.store(bytes, Ordering::SeqCst);
     }
 
-    /// Comes back by itself, each time after a while.
+    /// It comes back by itself, each time after a while.
     fn mend(&self, after: Duration) -> tokio::task::JoinHandle<()> {
-        let (state, mut seen) = (self.state.clone(), self.state.subscribe());
+        let network = self.network.clone();
+        let mut seen = network.subscribe();
         tokio::spawn(async move {
-            while seen.wait_for(|up| !up).await.is_ok() {
+            while seen.wait_for(|now| *now != Network::Up).await.is_ok() {
                 tokio::time::sleep(after).await;
-                state.send_replace(true);
+                network.send_replace(Network::Up);
             }
         })
+    }
+}
+
+async fn carry(
+    client: TcpStream,
+    machine: TcpStream,
+    network: watch::Sender<Network>,
+    left: Arc<AtomicU64>,
+    carried: Arc<AtomicU64>,
+) {
+    let mut seen = network.subscribe();
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_machine, mut to_machine) = machine.into_split();
+    let there = tokio::io::copy(&mut from_client, &mut to_machine);
+    let back = async {
+        let mut buffer = vec![0; 8 * 1024];
+        while let Ok(read @ 1..) = from_machine.read(&mut buffer).await {
+            let most = left.load(Ordering::SeqCst);
+            let count = read.min(usize::try_from(most).unwrap_or(usize::MAX));
+            if to_client.write_all(&buffer[..count]).await.is_err() {
+                return;
+            }
+            carried.fetch_add(count as u64, Ordering::SeqCst);
+            if most != u64::MAX {
+                let rest = most - count as u64;
+                left.store(if rest == 0 { u64::MAX } else { rest }, Ordering::SeqCst);
+                if rest == 0 {
+                    network.send_replace(Network::Down);
+                    return;
+                }
+            }
+        }
+    };
+    let now = tokio::select! {
+        _ = there => return,
+        () = back => return,
+        now = seen.wait_for(|now| *now != Network::Up) => now.map_or(Network::Down, |now| *now),
+    };
+    if now == Network::Silent {
+        std::future::pending().await
     }
 }
 
@@ -121,7 +138,10 @@ struct Site {
 
 impl Site {
     async fn new() -> Option<Self> {
-        let bench = bench().await?;
+        Self::over(bench().await?).await
+    }
+
+    async fn over(bench: Bench) -> Option<Self> {
         let relay = Relay::to(bench.server.address).await;
         let guest = guest(&bench, relay.address).await;
         Some(Self {
@@ -154,10 +174,11 @@ impl Site {
 }
 
 async fn guest(bench: &Bench, address: SocketAddr) -> Guest {
-    let target = SshTarget {
+    let mut target = SshTarget {
         address,
         ..bench.server.target()
     };
+    target.timing.keepalive = Some(Duration::from_millis(500));
     let cancel = CancellationToken::new();
     let link = connect(target, Duration::from_mins(1), &Watch::none(), &cancel).await;
     Guest::new(Arc::new(link.unwrap()))
@@ -218,6 +239,14 @@ fn processes(argument: &str) -> usize {
     with.count()
 }
 
+fn kill(number: &str) {
+    let kill = format!("kill -KILL {number}");
+    std::process::Command::new("sh")
+        .args(["-c", &kill])
+        .status()
+        .unwrap();
+}
+
 async fn vanish(argument: &str) {
     for _ in 0..1000 {
         if processes(argument) == 0 {
@@ -276,6 +305,61 @@ async fn cut_anywhere_nothing_is_lost_and_nothing_comes_twice() {
 }
 
 #[tokio::test]
+async fn a_machine_with_nothing_but_busybox_will_do() {
+    let tools = tempfile::tempdir().unwrap();
+    let install = std::process::Command::new("busybox")
+        .args(["--install", "-s"])
+        .arg(tools.path())
+        .status();
+    if !install.is_ok_and(|status| status.success()) {
+        forno_testing::skip("there is no busybox (Debian package busybox)");
+        return;
+    }
+    on_another_machine(&tools.path().display().to_string(), "busybox").await;
+}
+
+/// As on the machines of the Red Hat family.
+#[tokio::test]
+async fn a_machine_whose_shell_is_bash_will_do() {
+    let tools = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/bin/bash", tools.path().join("sh")).unwrap();
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", tools.path().display());
+    on_another_machine(&path, "bash").await;
+}
+
+async fn on_another_machine(path: &str, expected: &str) {
+    let Some(bench) = bench_with(&format!("SetEnv PATH={path}")).await else {
+        return;
+    };
+    let site = Site::over(bench).await.unwrap();
+    site.run(&shell_step("readlink -f \"$(command -v sh)\""))
+        .await
+        .unwrap();
+    let shell = site.bench.lines(Stream::Stdout).concat();
+    assert!(shell.ends_with(expected), "{shell}");
+    let mending = site.relay.mend(Duration::from_millis(100));
+    site.relay.cut_after(40_000);
+    site.run(&shell_step(TALK)).await.unwrap();
+    mending.abort();
+    assert!(site.waited());
+    // The login shell may complain about the path.
+    let mut errors = site.bench.lines(Stream::Stderr);
+    errors.retain(|line| line.starts_with("error "));
+    assert_eq!(errors.len(), 60);
+    let said = site.bench.lines(Stream::Stdout).concat();
+    assert_eq!(said.matches("漢字").count(), 60);
+    // What is left running does not hold the step.
+    site.run(&shell_step("sleep 4727 & echo $!")).await.unwrap();
+    let left = site.bench.lines(Stream::Stdout).pop().unwrap();
+    assert_eq!(processes("4727"), 1);
+    kill(&left);
+    let mut slow = shell_step("sleep 4726");
+    slow.timeout = Duration::from_secs(2);
+    site.run(&slow).await.unwrap_err();
+    assert_eq!(processes("4726"), 0);
+}
+
+#[tokio::test]
 async fn cut_while_it_ends_the_end_is_found() {
     let site = site!();
     let go = site.bench.dir().join("go");
@@ -286,16 +370,38 @@ async fn cut_while_it_ends_the_end_is_found() {
     let running = shell_step(&text);
     let cutting = async {
         site.until_said("begun").await;
-        site.relay.down();
+        site.relay.set(Network::Down);
         site.until_waiting().await;
         fs_err::write(&go, "").unwrap();
         // It has ended before anybody can ask.
         tokio::time::sleep(Duration::from_millis(600)).await;
-        site.relay.up();
+        site.relay.set(Network::Up);
     };
     let (result, ()) = tokio::join!(site.run(&running), cutting);
     assert_eq!(result.unwrap_err().to_string(), "script: exit status 7");
     assert_eq!(site.bench.lines(Stream::Stdout), ["begun", "over"]);
+}
+
+#[tokio::test]
+async fn a_silent_network_is_another_network_that_is_gone() {
+    let site = site!();
+    // The machine does not notice, and what carries its output blocks.
+    let text = "echo begun; sleep 0.5; i=0; while [ $i -lt 90000 ]; do i=$((i + 1)); \
+         echo \"0123456789 0123456789 0123456789 0123456789 $i\"; done";
+    let running = shell_step(text);
+    let cutting = async {
+        site.until_said("begun").await;
+        site.relay.set(Network::Silent);
+        site.until_waiting().await;
+        site.relay.set(Network::Up);
+    };
+    let (result, ()) = tokio::join!(site.run(&running), cutting);
+    result.unwrap();
+    let lines = site.bench.lines(Stream::Stdout);
+    assert_eq!(lines.len(), 90_001);
+    for (number, line) in lines.iter().enumerate().skip(1) {
+        assert!(line.ends_with(&format!(" {number}")), "{line}");
+    }
 }
 
 #[tokio::test]
@@ -305,7 +411,7 @@ async fn what_ran_is_told_as_lost_when_nothing_answers_any_more() {
     running.timeout = Duration::from_secs(6);
     let cutting = async {
         site.until_said("begun").await;
-        site.relay.down();
+        site.relay.set(Network::Down);
     };
     let (result, ()) = tokio::join!(site.run(&running), cutting);
     let error = result.unwrap_err();
@@ -321,7 +427,7 @@ async fn what_ran_is_told_as_lost_when_nothing_answers_any_more() {
         told(&error)
     );
     // Whoever gets through next does not meet it.
-    site.relay.up();
+    site.relay.set(Network::Up);
     site.run(&shell_step("echo next")).await.unwrap();
     assert_eq!(processes("4721"), 0);
 }
@@ -332,11 +438,11 @@ async fn cancelled_during_a_cut_nothing_runs_on() {
     let running = shell_step("echo begun; trap '' TERM; setsid sleep 4722 & sleep 4723");
     let cutting = async {
         site.until_said("begun").await;
-        site.relay.down();
+        site.relay.set(Network::Down);
         site.until_waiting().await;
         site.bench.ctx.cancel.cancel();
         tokio::time::sleep(Duration::from_millis(300)).await;
-        site.relay.up();
+        site.relay.set(Network::Up);
     };
     let (result, ()) = tokio::join!(site.run(&running), cutting);
     assert!(result.unwrap_err().is_cancelled());
@@ -353,9 +459,9 @@ async fn out_of_time_after_a_cut_nothing_runs_on() {
     running.timeout = Duration::from_secs(5);
     let cutting = async {
         site.until_said("begun").await;
-        site.relay.down();
+        site.relay.set(Network::Down);
         site.until_waiting().await;
-        site.relay.up();
+        site.relay.set(Network::Up);
     };
     let (result, ()) = tokio::join!(site.run(&running), cutting);
     assert_eq!(
@@ -417,6 +523,8 @@ async fn another_process_takes_up_what_one_left() {
     ctx.decide = Some(Arc::new(Yes));
     let report = again.run(&running, &ctx).await.unwrap();
     assert_eq!((report.outcome, report.attempts), (Outcome::Ok, 2));
+    // Nobody can begin it any more.
+    fs_err::remove_dir_all(folder(&state.id)).unwrap();
 }
 
 const GONE: &str = "the script was cut off half way: nothing of it is on the machine any more";
@@ -462,7 +570,7 @@ async fn abandon(
     while !log.0.lock().unwrap().last().is_some_and(&enough) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    site.relay.down();
+    site.relay.set(Network::Down);
     runtime.shutdown_background();
     log.last()
 }
@@ -475,13 +583,13 @@ async fn a_run_whose_folder_is_gone_was_cut_off() {
     let running = shell_step("echo begun; sleep 4725");
     let cutting = async {
         site.until_said("begun").await;
-        site.relay.down();
+        site.relay.set(Network::Down);
         site.until_waiting().await;
         let folder = folder(&log.last().id);
         let leader = fs_err::read_to_string(folder.join("pid")).unwrap();
         let leader = leader.split(' ').next().unwrap().to_owned();
         fs_err::remove_dir_all(folder).unwrap();
-        site.relay.up();
+        site.relay.set(Network::Up);
         leader
     };
     let (result, leader) = tokio::join!(site.run(&running), cutting);
@@ -489,11 +597,7 @@ async fn a_run_whose_folder_is_gone_was_cut_off() {
         result.unwrap_err().to_string(),
         "the script was cut off half way: what it had in memory on the machine was removed"
     );
-    let group = format!("kill -KILL -{leader}");
-    std::process::Command::new("sh")
-        .args(["-c", &group])
-        .status()
-        .unwrap();
+    kill(&format!("-{leader}"));
 }
 
 #[tokio::test]

@@ -35,6 +35,27 @@ async fn hold(kind: Kind, run_dir: &Path, spec: &MachineSpec) -> (Child, SocketA
     (child, address)
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_left_its_session_dies_with_the_stubs_killed_host() {
+    let site = Site::start(Kind::Stub).await;
+    let path = site.dir.path().join("disk");
+    forno_machine::disk::make_stub_disk(&path).unwrap();
+    let spec = site.spec(47, path);
+    let run_dir = site.dir.path().join("held");
+    let (mut child, address) = hold(Kind::Stub, &run_dir, &spec).await;
+    let detach = "setsid sleep 4751 >/dev/null 2>&1 </dev/null & printf %s \"$FORNO_STUB_MEMORY\"";
+    let memory = site.ssh(address, detach).await.unwrap();
+    let value = memory.as_bytes();
+    assert!(common::with_environment(value) > 0, "{memory}");
+    kill(child.id().unwrap());
+    child.wait().await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while common::with_environment(value) > 0 || Path::new(&memory).exists() {
+        assert!(Instant::now() < deadline, "{memory} is still in use");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// All descendants of a process, itself first.
 fn family(pid: u32) -> Vec<u32> {
     let mut members = vec![pid];

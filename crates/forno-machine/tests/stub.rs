@@ -155,6 +155,33 @@ async fn a_stub_restarts_ends_and_keeps_its_disk() {
     gone(&dir).await;
 }
 
+/// Starts something in a session of its own that sleeps for so long; says where
+/// the stub's memory is.
+const DETACH: &str = "setsid sh -c 'echo x >\"$FORNO_STUB_MEMORY/left\"; exec sleep 4741' >/dev/null 2>&1 </dev/null &
+    while [ ! -e \"$FORNO_STUB_MEMORY/left\" ]; do sleep 0.02; done; printf %s \"$FORNO_STUB_MEMORY\"";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_left_its_session_ends_with_the_boot() {
+    let site = Site::start(Kind::Stub).await;
+    let machine = stub(&site, 55).await;
+    let address = machine.ssh_address();
+    let memory = site.first_ssh(&machine, DETACH, SOON).await;
+    let memory = std::path::Path::new(&memory);
+    let of_this_stub = memory.as_os_str().as_encoded_bytes();
+    assert_eq!(common::with_environment(of_this_stub), 1);
+    // It outlives its connection, and no boot.
+    machine.reboot().await.unwrap();
+    let empty = "[ -e \"$FORNO_STUB_MEMORY/left\" ] || echo empty";
+    site.ssh_until(address, empty, |said| said == "empty\n")
+        .await;
+    assert_eq!(common::with_environment(of_this_stub), 0);
+    site.ssh(address, DETACH).await.unwrap();
+    assert_eq!(machine.power_off(SOON).await, OffReason::GuestShutdown);
+    assert_eq!(common::with_environment(of_this_stub), 0);
+    assert!(!memory.exists());
+    site.host.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_stubs_at_once() {
     let site = Site::start(Kind::Stub).await;

@@ -75,15 +75,14 @@ impl Held {
     /// Removes its folder.
     pub(crate) async fn collected(self) {
         let Self { line, run, loose } = self;
-        let Line {
-            input,
-            mut task,
-            leash,
-        } = line;
+        let Line { input, task, leash } = line;
         input.collected();
-        let removed = tokio::time::timeout(ENDING, &mut task).await;
+        let removed = match task {
+            Some(task) => matches!(tokio::time::timeout(ENDING, task).await, Ok(Ok(Ok(_)))),
+            None => false,
+        };
         drop(leash);
-        if !matches!(removed, Ok(Ok(Ok(_)))) {
+        if !removed {
             loose.add(run);
         }
     }
@@ -93,7 +92,8 @@ impl Held {
 #[derive(Debug)]
 struct Line {
     input: Input,
-    task: JoinHandle<Result<Exit, Error>>,
+    /// None: it is over.
+    task: Option<JoinHandle<Result<Exit, Error>>>,
     /// Ends the follower, and with the first one also the run.
     leash: DropGuard,
 }
@@ -266,8 +266,8 @@ impl<'a> Follow<'a> {
         let leash = stop.clone().drop_guard();
         let machine = Arc::clone(self.link);
         let command = command.stdin(stdin);
-        let task = tokio::spawn(async move { machine.exec(command, sink, &stop).await });
-        let mut line = Line { input, task, leash };
+        let mut task = tokio::spawn(async move { machine.exec(command, sink, &stop).await });
+        let line = |task| Line { input, task, leash };
         let mut turn = tokio::time::interval(REMEMBER);
         turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         turn.tick().await;
@@ -275,21 +275,21 @@ impl<'a> Follow<'a> {
         let result = loop {
             tokio::select! {
                 biased;
-                () = self.ctx.cancel.cancelled() => return Over::Cancelled(line),
+                () = self.ctx.cancel.cancelled() => return Over::Cancelled(line(Some(task))),
                 () = told.news.notified() => {
                     self.say_missed();
                     match told.end() {
-                        Some(end) => return Over::Ended(end, line),
+                        Some(end) => return Over::Ended(end, line(Some(task))),
                         None => self.remember(),
                     }
                 }
-                result = &mut line.task => break result,
+                result = &mut task => break result,
                 _ = turn.tick() => self.remember(),
             }
         };
         self.say_missed();
         if let Some(end) = told.end() {
-            return Over::Ended(end, line);
+            return Over::Ended(end, line(None));
         }
         if let Some(restarted) = told.gone() {
             return Over::Gone(restarted);
@@ -400,13 +400,9 @@ impl<'a> Follow<'a> {
     async fn end(&mut self, line: Option<Line>) {
         self.running = false;
         let told = Arc::clone(&self.told);
-        let farewell = line.map(|line| {
+        let farewell = line.map(|Line { input, task, leash }| {
             tokio::spawn(async move {
-                let Line {
-                    input,
-                    mut task,
-                    leash,
-                } = line;
+                let Some(mut task) = task else { return };
                 while told.end().is_none() {
                     tokio::select! {
                         () = told.news.notified() => {}

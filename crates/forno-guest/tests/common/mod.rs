@@ -26,7 +26,12 @@ pub(crate) struct Bench {
 
 /// `None` where there is no sshd.
 pub(crate) async fn bench() -> Option<Bench> {
-    let server = match testing::sshd().await {
+    bench_with("").await
+}
+
+/// With more lines for the configuration of sshd.
+pub(crate) async fn bench_with(extra: &str) -> Option<Bench> {
+    let server = match testing::sshd_with(extra).await {
         Ok(server) => server,
         Err(reason) => {
             forno_testing::skip(reason);

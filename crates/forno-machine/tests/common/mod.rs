@@ -395,3 +395,13 @@ pub async fn gone(dir: &Path) {
         sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// Processes that have such a value in their environment.
+pub fn with_environment(value: &[u8]) -> usize {
+    let all = fs_err::read_dir("/proc").unwrap().flatten();
+    let with = all.filter(|entry| {
+        std::fs::read(entry.path().join("environ"))
+            .is_ok_and(|all| all.split(|&b| b == 0).any(|one| one.ends_with(value)))
+    });
+    with.count()
+}
