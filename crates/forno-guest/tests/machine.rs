@@ -224,8 +224,10 @@ async fn a_machine_from_first_boot_to_seal() {
     println!("playbook");
     playbook(&first).await;
     println!("reboot");
+    a_restart_within_a_script(&first).await;
     reboot(&first).await;
     println!("seal");
+    a_script_that_nobody_waits_for(&first).await;
     let old = seal(&first).await;
     println!("power off");
     first.guest.link().close().await;
@@ -384,6 +386,65 @@ async fn playbook(builder: &Builder) {
     assert_eq!(builder.say("cat /etc/who").await, "root");
 }
 
+/// A script may not do what the step is for.
+async fn a_restart_within_a_script(builder: &Builder) {
+    let boot = || Command::shell("cat /proc/sys/kernel/random/boot_id");
+    let link = builder.guest.link();
+    let never = CancellationToken::new();
+    let before = capture(&**link, boot(), &never).await.unwrap().stdout;
+    let script = step(Action::Shell(shell(
+        "sudo systemctl reboot; exec sleep 600",
+    )));
+    let error = builder.guest.run(&script, &builder.ctx).await.unwrap_err();
+    assert_eq!(
+        told(&error),
+        "the script was cut off half way: the machine restarts\n\
+         hint: a restart is a step of its own: `reboot = {}`, and what follows it is another"
+    );
+    // Told before it is down.
+    loop {
+        let within = Duration::from_mins(2);
+        link.reconnect(within, &Watch::none(), &never)
+            .await
+            .unwrap();
+        let now = capture(&**link, boot(), &never).await;
+        if now.is_ok_and(|now| now.exit.success() && now.stdout != before) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let options = ReadyOptions::default();
+    builder
+        .guest
+        .wait_ready(&options, &builder.ctx)
+        .await
+        .unwrap();
+}
+
+/// A script whose forno died, with its output where nobody collects it.
+async fn a_script_that_nobody_waits_for(builder: &Builder) {
+    let access = builder.guest.link().ssh_access().unwrap();
+    let auth = Auth::Identity(builder.identity.clone());
+    let target = SshTarget::new(access.address, access.user, access.host_key, auth);
+    let make = || tokio::runtime::Runtime::new().unwrap();
+    let theirs = std::thread::spawn(make).join().unwrap();
+    theirs.spawn(async move {
+        let never = CancellationToken::new();
+        let link = connect(target, Duration::from_mins(1), &Watch::none(), &never).await;
+        let ctx = StepContext::new(StepId::new("left"), Emitter::none(), never);
+        let script = step(Action::Shell(shell("exec sleep 4761")));
+        Guest::new(Arc::new(link.unwrap())).run(&script, &ctx).await
+    });
+    while builder.say(LEFT).await != "1" {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    theirs.shutdown_background();
+    // As when its connection ends.
+    assert_eq!(builder.say(LEFT).await, "1");
+}
+
+const LEFT: &str = "pgrep -cx -f 'sleep 4761' || true";
+
 async fn reboot(builder: &Builder) {
     let boot = "cat /proc/sys/kernel/random/boot_id";
     let before = builder.say(boot).await;
@@ -472,6 +533,8 @@ async fn seal(builder: &Builder) -> BTreeMap<String, String> {
     assert_eq!(report.warnings, Vec::<String>::new());
     // Nothing on a stock Debian looks like a secret, and nothing is passed over.
     assert!(report.allowed.is_empty() && report.unsearched.is_empty());
+    assert_eq!(builder.say(LEFT).await, "0");
+    assert_eq!(builder.say("ls /dev/shm | grep forno || true").await, "");
     // The connection lives on, and so does sudo.
     assert_eq!(builder.say("id -un").await, "root");
     old

@@ -178,7 +178,14 @@ impl<'a> Follow<'a> {
                 left = 0;
             }
             match over {
-                Over::Ended(end, line) => return Ok(self.ended(end, line)),
+                Over::Ended(end, line) => {
+                    let dropped = end.dropped;
+                    let held = self.ended(dropped, line);
+                    return match end.exit {
+                        Some(exit) => Ok((exit, Some(held))),
+                        None => Err(cut_off(Cut::Restart)),
+                    };
+                }
                 Over::Refused(exit) => {
                     self.running = false;
                     return Ok((exit, None));
@@ -186,7 +193,11 @@ impl<'a> Follow<'a> {
                 Over::Gone(restarted) => {
                     self.running = false;
                     if archive.is_none() || self.run.begun {
-                        return Err(cut_off(restarted, archive.is_none()));
+                        return Err(cut_off(match (restarted, archive) {
+                            (true, _) => Cut::Restart,
+                            (false, Some(_)) => Cut::Removed,
+                            (false, None) => Cut::Unknown,
+                        }));
                     }
                     if starts == STARTS {
                         return Err(StepError::guest("the script does not begin"));
@@ -223,21 +234,19 @@ impl<'a> Follow<'a> {
         }
     }
 
-    fn ended(&mut self, end: End, line: Line) -> (Exit, Option<Held>) {
+    fn ended(&mut self, dropped: u64, line: Line) -> Held {
         self.running = false;
         self.remember();
-        if end.dropped > 0 {
+        if dropped > 0 {
             self.tell(&format!(
-                "{} bytes of output were dropped: the machine's memory for them was full",
-                end.dropped
+                "at least {dropped} bytes of output were dropped: the machine's memory for them was full"
             ));
         }
-        let held = Held {
+        Held {
             line,
             run: self.run.clone(),
             loose: Arc::clone(self.loose),
-        };
-        (end.exit, Some(held))
+        }
     }
 
     async fn start(&mut self, archive: &Bytes) -> Result<Over, StepError> {
@@ -444,22 +453,29 @@ impl Drop for Follow<'_> {
     }
 }
 
-fn cut_off(restarted: bool, resumed: bool) -> StepError {
-    let error = |why: &str| {
-        StepError::new(StepErrorKind::CutOff {
-            what: "the script".to_owned(),
-            why: why.to_owned(),
-        })
+/// Why the end of a run cannot be known.
+enum Cut {
+    Restart,
+    Removed,
+    /// It was begun by another process.
+    Unknown,
+}
+
+fn cut_off(cut: Cut) -> StepError {
+    let why = match cut {
+        Cut::Restart => "the machine restarts",
+        Cut::Removed => "what it had in memory on the machine was removed",
+        Cut::Unknown => "nothing of it is on the machine any more",
     };
-    if restarted {
-        return error("the machine restarted")
-            .hint("a restart is a step of its own: `reboot = {}`, and what follows it another");
+    let error = StepError::new(StepErrorKind::CutOff {
+        what: "the script".to_owned(),
+        why: why.to_owned(),
+    });
+    match cut {
+        Cut::Restart => error
+            .hint("a restart is a step of its own: `reboot = {}`, and what follows it is another"),
+        Cut::Removed | Cut::Unknown => error,
     }
-    error(if resumed {
-        "nothing of it is on the machine any more"
-    } else {
-        "what it had in memory on the machine was removed"
-    })
 }
 
 async fn order_end(link: &dyn Link, run: &Run) -> bool {

@@ -95,6 +95,12 @@ follow() {
     read -r _ <&9
   done
   kill "$ticker" 2>/dev/null
+  # The end of the machine is not the script's own.
+  case $code in
+  129 | 137 | 143 | killed)
+    if [ -d /run/systemd/system ] && [ "$(systemctl is-system-running 2>/dev/null)" = stopping ]; then code=stopping; fi
+    ;;
+  esac
   dropped=0
   for name in out err; do
     if { read -r lost <"$dir/$name.dropped"; } 2>/dev/null; then dropped=$((dropped + lost)); fi

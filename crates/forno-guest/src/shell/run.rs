@@ -182,7 +182,51 @@ impl Input {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
     use super::*;
+
+    /// Memory that is full stands in the same way as a limit for files.
+    #[test]
+    fn a_script_goes_on_when_there_is_no_room_for_its_output() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut archive = tar::Builder::new(Vec::new());
+        let start = b"head -c 3000000 /dev/zero; echo over >&2; exit 3\n";
+        furnish(&mut archive).unwrap();
+        add(&mut archive, "start", 0o600, start).unwrap();
+        let mut tar = Command::new("tar")
+            .args(["-x", "-f", "-", "-C"])
+            .arg(dir.path())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let archive = archive.into_inner().unwrap();
+        tar.stdin.take().unwrap().write_all(&archive).unwrap();
+        assert!(tar.wait().unwrap().success());
+        let limited = r#"ulimit -f 1000; exec sh "$0" 022 2>/dev/null"#;
+        let mut run = Command::new("sh")
+            .args(["-c", limited])
+            .arg(dir.path().join("run"))
+            .env("HOME", dir.path())
+            .spawn()
+            .unwrap();
+        let read = |name: &str| fs_err::read_to_string(dir.path().join(name)).unwrap();
+        let line = |name: &str| read(name).split_once('\n').map(|(line, _)| line.to_owned());
+        let status = loop {
+            if let Some(status) = line("status") {
+                break status;
+            }
+            std::thread::yield_now();
+        };
+        run.kill().unwrap();
+        run.wait().unwrap();
+        assert_eq!((status.as_str(), read("err.0.0").as_str()), ("3", "over\n"));
+        let kept = read("out.0.0").len();
+        let dropped: usize = line("out.dropped").unwrap().trim().parse().unwrap();
+        assert!(kept > 0 && dropped > 0 && kept + dropped <= 3_000_000);
+        assert!(kept + dropped > 2_900_000, "{kept} {dropped}");
+    }
 
     #[test]
     fn a_name_is_one_part_of_a_path() {

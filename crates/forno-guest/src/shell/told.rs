@@ -57,7 +57,8 @@ enum Phase {
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub(super) struct End {
-    pub(super) exit: Exit,
+    /// None: with the machine, which is going down.
+    pub(super) exit: Option<Exit>,
     /// Bytes of output that there was no room for.
     pub(super) dropped: u64,
 }
@@ -157,9 +158,12 @@ impl Seen {
                 self.side(stream).phase = Phase::After;
                 if let Some(code) = code {
                     let dropped = words.next().and_then(|n| n.parse().ok()).unwrap_or(0);
-                    // Nothing else ends what runs the script before it has said how.
-                    let killed = || Exit::Signal("KILL".into());
-                    let exit = code.parse().map_or_else(|_| killed(), Exit::Code);
+                    let exit = match code {
+                        "stopping" => None,
+                        // Nothing else ends what runs the script before it has said how.
+                        "killed" => Some(Exit::Signal("KILL".into())),
+                        code => Some(Exit::Code(code.parse().unwrap_or(255))),
+                    };
                     self.end = Some(End { exit, dropped });
                 }
             }
