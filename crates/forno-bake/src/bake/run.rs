@@ -23,7 +23,7 @@ use crate::{BakeReport, Error, ErrorKind, ExitCode, OnFailure, Settings, folder,
 
 /// How long work may take to end by itself once it is cancelled. The first
 /// removal must be on its way within a second.
-const GRACE: Duration = Duration::from_millis(400);
+const GRACE: Duration = Duration::from_millis(200);
 
 /// Bakes; an error means that nothing was even begun.
 pub(crate) async fn bake(

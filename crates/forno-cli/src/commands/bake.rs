@@ -83,11 +83,13 @@ async fn bake(
     if showing.await.is_err() {
         tracing::warn!("the renderer broke off");
     }
-    let Some(report) = report else {
+    if ladder.rung() == Rung::GiveUp {
         context.printer.say(&format!(
             "what was made stands in the ledgers in {}",
             folders.bakes().display()
         ));
+    }
+    let Some(report) = report else {
         return Ok(ExitCode::LeftBehind);
     };
     let report = report?;

@@ -15,6 +15,7 @@ fn help_of_every_command() {
         "show",
         "replay",
         "shell",
+        "sweep",
         "local",
         "local serve",
         "local doctor",

@@ -43,6 +43,13 @@ fn wrong_usage_is_told_with_code_2() {
         (&["show", "nothing"], "no bake `nothing`"),
         (&["replay"], "no bakes in"),
         (&["shell"], "no bakes in"),
+        (&["bake", "base", "--orphan-after", "3s"], "at least 10s"),
+        (
+            &["sweep", "--all-regions", "--region", "eu-west-1"],
+            "cannot be used with",
+        ),
+        (&["sweep", "--yes"], "--packer-leftovers"),
+        (&["sweep", "--packer-leftovers"], "nobody can be asked here"),
     ] {
         forno(home.path())
             .args(arguments)

@@ -57,7 +57,9 @@ fn a_sweep_takes_down_what_a_killed_bake_left() {
     assert!(dry.stdout.contains("to be removed"), "{dry}");
     assert_eq!(endpoint.census(), left);
 
-    let swept = sandbox.run(&["sweep", "--local", "--json"]).code(0).json();
+    // The others are empty, and what lies in this one is told once.
+    let all = ["sweep", "--local", "--all-regions", "--json"];
+    let swept = sandbox.run(&all).code(0).json();
     let kinds: Vec<_> = swept.as_array().into_iter().flatten().collect();
     assert_eq!(kinds.len(), 3, "{swept}");
     assert!(
@@ -67,6 +69,20 @@ fn a_sweep_takes_down_what_a_killed_bake_left() {
     endpoint.holds_nothing();
     let bakes = sandbox.run(&["bakes", "--json"]).code(0).json();
     assert_eq!(bakes[0]["state"], "swept", "{bakes}");
+}
+
+#[test]
+fn a_region_that_cannot_be_looked_at_stops_no_other() {
+    let sandbox = Sandbox::new(Machine::Stub);
+    let _endpoint = sandbox.serve();
+    let regions = ["--region", "us-east-1", "--region", "eu-north-1"];
+    let swept = sandbox
+        .run(&[&["sweep", "--local", "--json"][..], &regions].concat())
+        .code(11);
+    let found = swept.json();
+    assert_eq!(found[0]["fate"], "not-looked-at", "{swept}");
+    assert_eq!(found[0]["region"], "eu-north-1", "{swept}");
+    assert_eq!(found.as_array().map(Vec::len), Some(1), "{swept}");
 }
 
 #[test]
@@ -81,4 +97,33 @@ fn after_a_killed_bake_the_state_folder_can_be_used_again() {
     sandbox.run(&["bake", "quick", "--local"]).code(0);
     let bakes = sandbox.run(&["bakes", "--json"]).code(0).json();
     assert_eq!(bakes.as_array().map(Vec::len), Some(2), "{bakes}");
+}
+
+/// With an endpoint that does not answer, each signal has to do what it says.
+#[test]
+fn the_second_signal_waits_for_nothing_and_the_third_says_where_the_ledger_lies() {
+    let sandbox = Sandbox::new(Machine::Stub);
+    sandbox.recipe(&slow());
+    let endpoint = sandbox.serve();
+    let bake = sandbox.start(&["bake", "slow", "--local"]);
+    bake.until_stderr("begun");
+    endpoint.signal(Signal::STOP);
+    for said in [
+        "stopping and removing what was made",
+        "waiting for none",
+        "leaving everything as it is",
+    ] {
+        bake.signal(Signal::INT);
+        bake.until_stderr(said);
+        // What follows at once would be an echo.
+        std::thread::park_timeout(std::time::Duration::from_millis(300));
+    }
+    let ended = bake.finish();
+    endpoint.signal(Signal::CONT);
+    let ledgers = sandbox.home().join("bakes");
+    ended
+        .code(50)
+        .says(&[ledgers.to_str().expect("a plain name")]);
+    sandbox.run(&["sweep", "--local"]).code(0);
+    endpoint.holds_nothing();
 }

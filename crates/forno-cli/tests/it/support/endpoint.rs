@@ -55,6 +55,12 @@ impl Endpoint {
         self.gateway.endpoint_url().expect("it was given")
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+        }
+    }
+
     /// What it prints for other clients' environments.
     pub(crate) fn variables(&self) -> &BTreeMap<String, String> {
         &self.variables
