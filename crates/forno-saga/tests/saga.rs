@@ -168,6 +168,7 @@ async fn an_answer_after_the_cancellation_is_waited_for_and_undone() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::default();
     let saga = begin(dir.path());
+    run(&saga, &world, &["key"], usize::MAX, Fault::None).await;
     let cancel = CancellationToken::new();
     let (go, wait) = tokio::sync::oneshot::channel::<()>();
     let slow = {
@@ -187,15 +188,20 @@ async fn an_answer_after_the_cancellation_is_waited_for_and_undone() {
     let ladder = Ladder::new();
     let undoing = undo_on(&saga, &world, &ladder);
     tokio::pin!(undoing);
-    // The undo does not look while the call is still on its way.
+    // The undo does not look while the call is still on its way, and takes what was
+    // made before in the meantime.
     tokio::select! {
         _ = &mut undoing => panic!("the call has not been answered"),
-        () = tokio::time::sleep(Duration::from_millis(60)) => {}
+        () = async {
+            while world.things() != [""; 0] {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        } => {}
     }
-    assert_eq!(world.removals(), [""; 0]);
+    assert_eq!(world.removals(), ["key"]);
     go.send(()).unwrap();
     assert!(undoing.await.is_clean());
-    assert_eq!(world.made(), ["machine"]);
+    assert_eq!(world.made(), ["key", "machine"]);
     assert_eq!(world.things(), [""; 0]);
 }
 

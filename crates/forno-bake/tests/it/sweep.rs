@@ -9,6 +9,7 @@ use forno_aws::{
 };
 use forno_bake::{Bakes, Consent, ExitCode, Fate, Found, SweepOptions};
 use forno_events::BakeId;
+use forno_local::{Fault, FaultPlan};
 use forno_saga::{Body, Closing, EffectId, Ledger};
 use serde_json::json;
 
@@ -291,6 +292,20 @@ async fn an_image_that_a_machine_or_a_launch_template_uses_stays() {
             parameters.push(("LaunchTemplateData.ImageId", image));
         }
         rig.call(&parameters);
+    }
+
+    // Who may not look at templates cannot know what they name.
+    let blind = Fault::of("DescribeLaunchTemplate*").every();
+    rig.endpoint()
+        .set_faults(FaultPlan::of([blind.error("UnauthorizedOperation")]));
+    let found = sweep(&rig, SweepOptions::default()).await;
+    rig.endpoint().set_faults(FaultPlan::default());
+    let of = fates(&found);
+    for image in [free, named] {
+        assert!(
+            matches!(of[image.as_str()], Fate::Spared { why } if why.contains("UnauthorizedOperation")),
+            "{found:?}"
+        );
     }
 
     let found = sweep(&rig, SweepOptions::default()).await;
