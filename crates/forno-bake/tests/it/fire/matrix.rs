@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write as _;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use forno_bake::ExitCode;
 use forno_local::FaultPlan;
@@ -29,6 +30,10 @@ command = "true"
 [[test]]
 run = "true"
 "#;
+
+/// Between two looks. Each look is a call, and a hundred that are all alike would
+/// only be struck a hundred times alike.
+const POLL: Duration = Duration::from_millis(200);
 
 /// How many cases at once: most of one is waiting.
 const AT_ONCE: usize = 8;
@@ -54,9 +59,15 @@ impl Verdict {
     }
 }
 
+fn rig(runtime: &Runtime) -> Rig {
+    let mut rig = runtime.block_on(Rig::start());
+    rig.settings.poll = POLL;
+    rig
+}
+
 /// The calls of a bake that nobody disturbs.
 fn calls(runtime: &Runtime) -> Vec<Call> {
-    let rig = runtime.block_on(Rig::start());
+    let rig = rig(runtime);
     let ended = bake(&rig, rig.recipe("one", RECIPE), &[]);
     assert!(ended.is(ExitCode::Done), "{ended:?}");
     assert_eq!(judge(&rig), Ok(true));
@@ -67,7 +78,7 @@ fn calls(runtime: &Runtime) -> Vec<Call> {
 
 /// Strikes a new bake so, sweeps until a sweep has come to its end, and looks.
 fn strike(runtime: &Runtime, blows: &[Blow], sweeps: usize) -> Verdict {
-    let rig = runtime.block_on(Rig::start());
+    let rig = rig(runtime);
     let mut faults = Vec::new();
     let mut deadly = Vec::new();
     for blow in blows {
