@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::plan::Then;
@@ -22,10 +23,10 @@ pub(crate) struct Marks {
 /// How the image of a CreateImage ends, other than it should.
 #[derive(Debug, Clone)]
 pub(crate) enum CaptureEnd {
-    /// The image fails after a time; its snapshot is whole.
-    ImageFails(Reason, Duration),
-    /// Both fail after a time.
-    SnapshotFails(Reason, Duration),
+    /// The image fails at a time; its snapshot is whole.
+    ImageFails(Reason, Instant),
+    /// Both fail at a time.
+    SnapshotFails(Reason, Instant),
     /// Both are pending until this is cancelled.
     Stuck(CancellationToken),
 }
@@ -47,11 +48,14 @@ impl Marks {
         })
     }
 
-    /// What becomes of a capture.
+    /// What becomes of a capture that is ordered now.
     pub(crate) fn capture_end(&self) -> Option<CaptureEnd> {
+        let now = Instant::now();
         self.then.iter().find_map(|(then, after)| match then {
-            Then::ImageFailed(code) => Some(CaptureEnd::ImageFails(reason(code), *after)),
-            Then::SnapshotError(code) => Some(CaptureEnd::SnapshotFails(reason(code), *after)),
+            Then::ImageFailed(code) => Some(CaptureEnd::ImageFails(reason(code), now + *after)),
+            Then::SnapshotError(code) => {
+                Some(CaptureEnd::SnapshotFails(reason(code), now + *after))
+            }
             Then::ImagePending => Some(CaptureEnd::Stuck(self.lifted.clone())),
             _ => None,
         })

@@ -62,13 +62,13 @@ impl Fleet {
                 tokio::time::sleep_until(capture.image_due).await;
                 self.settle(capture, None, Some(Ok(()))).await;
             }
-            Some(CaptureEnd::ImageFails(why, after)) => {
-                tokio::time::sleep(*after).await;
+            Some(CaptureEnd::ImageFails(why, at)) => {
+                tokio::time::sleep_until(*at).await;
                 self.settle(capture, Some(Ok(())), Some(Err(why.clone())))
                     .await;
             }
-            Some(CaptureEnd::SnapshotFails(why, after)) => {
-                tokio::time::sleep(*after).await;
+            Some(CaptureEnd::SnapshotFails(why, at)) => {
+                tokio::time::sleep_until(*at).await;
                 self.settle(capture, Some(Err(why.clone())), Some(Err(why.clone())))
                     .await;
             }
