@@ -33,7 +33,7 @@ impl Intercept for ThrottlingIsFree {
             && let Some(retry) = cfg.load::<RetryConfig>().cloned()
         {
             let attempts = retry.max_attempts().saturating_add(1);
-            let mut state = cfg.interceptor_state();
+            let state = cfg.interceptor_state();
             state.store_put(retry.with_max_attempts(attempts));
             // The SDK's budget of retries is for faults; a hundred bakes that are
             // throttled at once have none.

@@ -349,6 +349,8 @@ async fn end(
 ) -> BakeReport {
     let closing = match (unreleased.is_empty(), &image) {
         (false, _) => Closing::Leaking,
+        // Perhaps not marked as finished, which a sweep makes up for.
+        (true, Some(_)) if error.is_some() => Closing::Leaking,
         (true, Some(_)) => Closing::Finished,
         (true, None) => Closing::Undone,
     };

@@ -5,7 +5,7 @@ use forno_aws::TagMatch;
 use forno_events::{BakeId, Resource};
 use forno_saga::{Closing, Effect, Ledger, Phase, Saga};
 
-use super::{Fate, Known, Sweep};
+use super::{Fate, Known, Standing, Sweep};
 use crate::bake::{IMAGE, PlaceOf, mark_finished, resource};
 use crate::{BakeFolder, Error, ErrorKind, names};
 
@@ -21,14 +21,14 @@ impl Sweep<'_> {
         for folder in folders {
             if self.is_stopped() {
                 // What is not looked at is not to be judged by its tags either.
-                known.insert(folder.id().clone());
+                known.insert(folder.id().clone(), Standing::Untouched);
                 continue;
             }
             match self.look_at(&folder).await {
-                Ok(true) => {
-                    known.insert(folder.id().clone());
+                Ok(Some(standing)) => {
+                    known.insert(folder.id().clone(), standing);
                 }
-                Ok(false) => {}
+                Ok(None) => {}
                 // One that cannot be taken up does not stand in the way of the rest.
                 Err(error) => {
                     let fate = Fate::Left {
@@ -37,18 +37,18 @@ impl Sweep<'_> {
                     };
                     let path = folder.path().display().to_string();
                     self.note(folder.id().as_str(), "ledger", &path, REASON, fate);
-                    known.insert(folder.id().clone());
+                    known.insert(folder.id().clone(), Standing::Untouched);
                 }
             }
         }
         Ok(known)
     }
 
-    /// `false` where only its tags can tell.
-    async fn look_at(&self, folder: &BakeFolder) -> Result<bool, Error> {
+    /// `None` where only its tags can tell.
+    async fn look_at(&self, folder: &BakeFolder) -> Result<Option<Standing>, Error> {
         let bake = folder.id();
         if folder.is_alive()? {
-            return Ok(true);
+            return Ok(Some(Standing::Untouched));
         }
         let fold = match folder.ledger() {
             Ok(history) => history.fold,
@@ -56,23 +56,26 @@ impl Sweep<'_> {
                 let why = format!("{error}; what carries its tags goes when its time is over");
                 let path = folder.path().display().to_string();
                 self.note(bake.as_str(), "ledger", &path, REASON, Fate::Spared { why });
-                return Ok(false);
+                return Ok(None);
             }
         };
+        let over = Standing::Over {
+            image_stays: fold.is_past_return(),
+        };
         if matches!(fold.closing(), Some(Closing::Finished | Closing::Undone)) {
-            return Ok(true);
+            return Ok(Some(over));
         }
         let left: Vec<&Effect> = fold.unreleased().collect();
         let product = fold.effects().iter().find(|effect| is_product(effect));
         if left.is_empty() && product.is_none() {
-            return Ok(true);
+            return Ok(Some(over));
         }
         let Ok(place) = serde_json::from_value::<PlaceOf>(fold.place().clone()) else {
             let why = "it does not say where its things lie; what carries its tags goes when its time is over";
             let path = folder.path().display().to_string();
             let why = why.to_owned();
             self.note(bake.as_str(), "ledger", &path, REASON, Fate::Spared { why });
-            return Ok(false);
+            return Ok(None);
         };
         let spared = if place.is_same(&self.here) {
             self.too_young(bake)
@@ -82,7 +85,7 @@ impl Sweep<'_> {
         let used = if spared.is_none() && left.iter().any(|effect| effect.kind == IMAGE) {
             match self.unless_stopped(self.used_images(bake)).await? {
                 Some(used) => used,
-                None => return Ok(true),
+                None => return Ok(Some(Standing::Untouched)),
             }
         } else {
             None
@@ -105,24 +108,27 @@ impl Sweep<'_> {
             }
         }
         if spared.is_some() {
-            return Ok(true);
+            return Ok(Some(Standing::Untouched));
         }
         if self.options.dry_run {
             if let Some(image) = product {
                 self.note_effect(bake, image, REASON, Fate::WouldBeFinished);
             }
-            return Ok(true);
+            return Ok(Some(over));
         }
         match Ledger::reopen(folder.path()) {
             Ok(ledger) => {
-                self.adopt(folder, Saga::new(ledger), used.is_some())
-                    .await?
+                let closing = self
+                    .adopt(folder, Saga::new(ledger), used.is_some())
+                    .await?;
+                // What could not be removed now is not tried once more by its tags.
+                let is_over = closing != Closing::Leaking;
+                Ok(Some(if is_over { over } else { Standing::Untouched }))
             }
             // Another sweep was quicker.
-            Err(forno_saga::Error::Alive(_)) => {}
-            Err(error) => return Err(Error::new(error)),
+            Err(forno_saga::Error::Alive(_)) => Ok(Some(Standing::Untouched)),
+            Err(error) => Err(Error::new(error)),
         }
-        Ok(true)
     }
 
     /// What uses an unfinished image of this bake.
@@ -139,7 +145,12 @@ impl Sweep<'_> {
 
     /// Brings a dead bake to its end: forward from the point of no return on,
     /// otherwise back.
-    async fn adopt(&self, folder: &BakeFolder, saga: Saga, image_stays: bool) -> Result<(), Error> {
+    async fn adopt(
+        &self,
+        folder: &BakeFolder,
+        saga: Saga,
+        image_stays: bool,
+    ) -> Result<Closing, Error> {
         let bake = folder.id();
         // As it is now that nobody else can write it.
         let fold = saga.ledger().fold();
@@ -168,7 +179,8 @@ impl Sweep<'_> {
             // Not closed for good: a later sweep looks again.
             closing = Closing::Leaking;
         }
-        saga.close(closing).await.map_err(Error::new)
+        saga.close(closing).await.map_err(Error::new)?;
+        Ok(closing)
     }
 }
 

@@ -7,13 +7,14 @@ use forno_aws::Tags;
 use forno_events::BakeId;
 use jiff::{SignedDuration, Timestamp};
 
-use super::Known;
+use super::{Known, Standing};
+use crate::bake::IMAGE;
 use crate::names;
 
 /// What a sweep may do to a thing with forno's tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Its bake lives, or has a ledger here that was heeded.
+    /// Its bake lives here, or has it in its ledger.
     Known,
     Spared(String),
     Forgotten {
@@ -34,7 +35,7 @@ pub(super) struct Judge<'a> {
 
 impl Judge<'_> {
     /// `user` is what else uses the thing, or why that cannot be told.
-    pub(super) fn of(&self, tags: &Tags, user: Option<&str>) -> Verdict {
+    pub(super) fn of(&self, kind: &str, tags: &Tags, user: Option<&str>) -> Verdict {
         let spared = |why: String| Verdict::Spared(why);
         if tags.get(names::FINISHED).is_some() {
             return spared("it is a finished image, or of one".to_owned());
@@ -43,27 +44,29 @@ impl Judge<'_> {
         let Some(Ok(bake)) = bake else {
             return spared(format!("its tag {} names no bake", names::BAKE));
         };
-        if self.known.contains(&bake) {
-            return Verdict::Known;
-        }
-        let expires = tags.get(names::EXPIRES).map(str::parse::<Timestamp>);
-        let Some(Ok(expires)) = expires else {
-            return spared(format!("its tag {} holds no time", names::EXPIRES));
+        let reason = match self.known.get(&bake) {
+            Some(Standing::Untouched) => return Verdict::Known,
+            Some(Standing::Over { image_stays: true }) if kind == IMAGE => return Verdict::Known,
+            Some(Standing::Over { .. }) => "its bake is over, and does not know of it".to_owned(),
+            None => {
+                let expires = tags.get(names::EXPIRES).map(str::parse::<Timestamp>);
+                let Some(Ok(expires)) = expires else {
+                    return spared(format!("its tag {} holds no time", names::EXPIRES));
+                };
+                if expires > self.now {
+                    return spared(format!(
+                        "its bake may be running on another machine, until {expires} at the latest"
+                    ));
+                }
+                format!("its time was over at {expires}")
+            }
         };
-        if expires > self.now {
-            return spared(format!(
-                "its bake may be running on another machine, until {expires} at the latest"
-            ));
-        }
         if let Some(why) = self.too_young(&bake) {
             return spared(why);
         }
         match user {
             Some(user) => spared(user.to_owned()),
-            None => Verdict::Forgotten {
-                bake,
-                reason: format!("its time was over at {expires}"),
-            },
+            None => Verdict::Forgotten { bake, reason },
         }
     }
 
@@ -127,7 +130,9 @@ mod tests {
     fn what_is_spared_and_why() {
         let (bake, tags) = forgotten();
         let none = Known::new();
-        let known: Known = [bake.clone()].into();
+        let known: Known = [(bake.clone(), Standing::Untouched)].into();
+        let over: Known = [(bake.clone(), Standing::Over { image_stays: false })].into();
+        let finished: Known = [(bake.clone(), Standing::Over { image_stays: true })].into();
         let now = Timestamp::now();
         let judge = |known, older_than| Judge {
             known,
@@ -136,7 +141,8 @@ mod tests {
         };
         let usual = judge(&none, None);
         let hour = Some(Duration::from_hours(1));
-        let table: [(&str, Judge<'_>, Tags, Option<&str>, &str); 9] = [
+        let running = tags.clone().with(names::EXPIRES, "2199-01-01T00:00:00Z");
+        let table: [(&str, Judge<'_>, Tags, Option<&str>, &str); 11] = [
             (
                 "forgotten",
                 usual,
@@ -145,6 +151,20 @@ mod tests {
                 "its time was over at 2020-01-01T00:00:00Z",
             ),
             ("known", judge(&known, None), tags.clone(), None, "known"),
+            (
+                "over",
+                judge(&over, None),
+                running.clone(),
+                None,
+                "its bake is over, and does not know of it",
+            ),
+            (
+                "its image",
+                judge(&finished, None),
+                running.clone(),
+                None,
+                "known",
+            ),
             (
                 "used",
                 usual,
@@ -169,7 +189,7 @@ mod tests {
             (
                 "running",
                 usual,
-                tags.clone().with(names::EXPIRES, "2199-01-01T00:00:00Z"),
+                running.clone(),
                 None,
                 "spared: its bake may be running on another machine, until 2199-01-01T00:00:00Z at the latest",
             ),
@@ -201,9 +221,9 @@ mod tests {
             Verdict::Forgotten { reason, .. } => reason,
         };
         for (name, judge, tags, user, expected) in table {
-            assert_eq!(told(judge.of(&tags, user)), expected, "{name}");
+            assert_eq!(told(judge.of(IMAGE, &tags, user)), expected, "{name}");
         }
-        let young = told(judge(&none, hour).of(&tags, None));
+        let young = told(judge(&none, hour).of(IMAGE, &tags, None));
         assert!(young.starts_with("spared: its bake began at "), "{young}");
     }
 
@@ -266,13 +286,17 @@ mod tests {
                 let expires = now.checked_add(SignedDuration::from_secs(left)).unwrap();
                 tags.insert(names::EXPIRES, expires.to_string());
             }
-            let of_machine: Known = if known { [bake.clone()].into() } else { Known::new() };
+            let of_machine: Known = if known {
+                [(bake.clone(), Standing::Untouched)].into()
+            } else {
+                Known::new()
+            };
             let judge = Judge {
                 known: &of_machine,
                 now,
                 older_than: least.map(Duration::from_secs),
             };
-            let verdict = judge.of(&tags, used.then_some("somebody"));
+            let verdict = judge.of(IMAGE, &tags, used.then_some("somebody"));
             let goes = !finished && named && !known && !used
                 && expires.is_some_and(|left| left <= 0)
                 && least.is_none_or(|least| age >= i64::try_from(least).unwrap());

@@ -13,7 +13,7 @@ mod packer;
 mod tagged;
 mod users;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -224,8 +224,18 @@ impl Engine {
     }
 }
 
-/// Bakes that are not judged by their tags: they live, or their ledger was heeded.
-type Known = BTreeSet<BakeId>;
+/// The bakes that have a sound ledger on this machine.
+type Known = BTreeMap<BakeId, Standing>;
+
+/// What is known of a bake without asking its tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It lives, or it is not to be touched now.
+    Untouched,
+    /// It is over and its ledger has been heeded. Whatever else carries its tags, from
+    /// lines that a damaged disk has lost, belongs to nobody.
+    Over { image_stays: bool },
+}
 
 impl Sweep<'_> {
     fn found(&self) -> std::sync::MutexGuard<'_, Vec<Found>> {

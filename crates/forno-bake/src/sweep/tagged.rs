@@ -38,7 +38,10 @@ impl Sweep<'_> {
         // Only what would go otherwise is worth asking about.
         let in_danger: Vec<ImageId> = things
             .iter()
-            .filter(|thing| matches!(judge.of(&thing.tags, None), Verdict::Forgotten { .. }))
+            .filter(|thing| {
+                let verdict = judge.of(thing.kind, &thing.tags, None);
+                matches!(verdict, Verdict::Forgotten { .. })
+            })
             .filter_map(|thing| ImageId::new(thing.id.as_str()).ok())
             .collect();
         let Some(users) = self.unless_stopped(self.users_of(&in_danger)).await? else {
@@ -49,7 +52,7 @@ impl Sweep<'_> {
             let user = ImageId::new(thing.id.as_str())
                 .ok()
                 .and_then(|image| users.get(&image));
-            match judge.of(&thing.tags, user.map(String::as_str)) {
+            match judge.of(thing.kind, &thing.tags, user.map(String::as_str)) {
                 Verdict::Known => {}
                 Verdict::Spared(why) => {
                     let bake = thing.tags.get(names::BAKE).unwrap_or_default();

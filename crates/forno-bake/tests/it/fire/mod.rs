@@ -3,6 +3,7 @@
 
 mod blow;
 mod holdings;
+mod ledger;
 mod matrix;
 mod reactions;
 mod victim;

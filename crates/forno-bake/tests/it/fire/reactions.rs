@@ -17,13 +17,6 @@ shell = { run = "echo hello" }
 run = "true"
 "#;
 
-/// A builder that would be at work for an hour.
-const SLOW: &str = r#"
-[[step]]
-name = "work"
-shell = { run = "sleep 3600" }
-"#;
-
 /// Two types in three subnets: six places.
 const TYPES: &str = "\n[builder]\ninstance_types = [\"c7i.large\", \"c6i.large\"]\n";
 
@@ -350,11 +343,6 @@ fn where_there_is_no_capacity_the_next_place_is_tried() {
 #[test]
 fn what_does_not_pass_ends_the_bake_with_its_reason() {
     use ExitCode as E;
-    let ends = |reason: &str| {
-        Fault::of("RunInstances")
-            .then(Then::InstanceTerminated(reason.to_owned()))
-            .after(Duration::from_millis(1500))
-    };
     let at_once =
         |reason: &str| Fault::of("RunInstances").then(Then::InstanceTerminated(reason.to_owned()));
     let refused = |code: &str| Fault::of("RunInstances").every().error(code);
@@ -395,18 +383,6 @@ fn what_does_not_pass_ends_the_bake_with_its_reason() {
             [Fault::of("CreateImage").error("InvalidRequest")],
         )
         .fails(E::Capture, &["InvalidRequest"]),
-        Row::new(
-            "somebody terminates the builder at work",
-            [ends("Client.UserInitiatedShutdown")],
-        )
-        .of(SLOW)
-        .fails(E::StepFailed, &["Client.UserInitiatedShutdown"]),
-        Row::new(
-            "the builder shuts itself down at work",
-            [ends("Client.InstanceInitiatedShutdown")],
-        )
-        .of(SLOW)
-        .fails(E::StepFailed, &["Client.InstanceInitiatedShutdown"]),
         Row::new(
             "the image fails",
             [
