@@ -2,6 +2,7 @@
 //! before anything else is done with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -24,6 +25,9 @@ use crate::state::regions::Region;
 /// User data in base64, twice URL-encoded, with room to spare.
 const LARGEST_BODY: usize = 256 * 1024;
 
+/// How long a client may take to send one.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// All services on one address.
 pub(crate) fn router(service: Arc<Service>) -> Router {
     Router::new().fallback(answer).with_state(service)
@@ -42,8 +46,15 @@ async fn answer(
     if !ours && parts.method != Method::POST && parts.method != Method::GET {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
-    let Ok(body) = axum::body::to_bytes(body, LARGEST_BODY).await else {
+    // One that says that it is too long is not waited for.
+    if announced(&parts).is_some_and(|length| length > LARGEST_BODY) {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    }
+    let body = axum::body::to_bytes(body, LARGEST_BODY);
+    let body = match tokio::time::timeout(PATIENCE, body).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
     };
     if ours {
         let request = signed(&parts, &body);
@@ -126,6 +137,11 @@ impl Call {
             Self::Query(form) => ec2::answer(&service, form, region, request_id, marks).await,
         }
     }
+}
+
+fn announced(parts: &Parts) -> Option<usize> {
+    let length = parts.headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 fn target(parts: &Parts) -> &str {
