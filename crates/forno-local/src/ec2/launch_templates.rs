@@ -217,7 +217,8 @@ impl<'a> Wanted<'a> {
             Ok::<_, ApiError>(number.and_then(|number| u32::try_from(number).ok()))
         };
         let range = (bound("MinVersion")?, bound("MaxVersion")?);
-        if !one && !some.iter().all(|version| version.starts_with('$')) || !one && some.is_empty() {
+        let of_all = !some.is_empty() && some.iter().all(|version| version.starts_with('$'));
+        if !one && !of_all {
             // Of all templates only these two can be asked for.
             return Err(ApiError::missing("LaunchTemplateId"));
         }
