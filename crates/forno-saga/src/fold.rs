@@ -57,8 +57,10 @@ impl Effect {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fold {
     bake: Option<BakeId>,
+    version: u16,
     place: Value,
     effects: Vec<Effect>,
+    passed: Vec<(String, EffectId)>,
     past_return: bool,
     closing: Option<Closing>,
     next_seq: u64,
@@ -87,6 +89,12 @@ pub enum Illegal {
     },
     #[error("a new effect `{0}` after the end of the bake")]
     Closed(EffectId),
+    #[error("step `{step}` cannot have passed on `{on}`: {why}")]
+    Passed {
+        step: String,
+        on: EffectId,
+        why: &'static str,
+    },
 }
 
 /// What a record says about an effect that has an intent.
@@ -174,9 +182,10 @@ impl Fold {
             if self.bake.is_some() {
                 return Err(Illegal::OpenedTwice);
             }
-            if *version != VERSION {
+            if !(1..=VERSION).contains(version) {
                 return Err(Illegal::Version(*version));
             }
+            self.version = *version;
             self.bake = Some(bake.clone());
             self.place = place.clone();
             return Ok(());
@@ -225,11 +234,33 @@ impl Fold {
                 self.past_return = true;
                 Ok(())
             }
+            Body::Passed { step, on } => self.pass(step, on),
             Body::Closed { closing } => {
                 self.closing = Some(*closing);
                 Ok(())
             }
         }
+    }
+
+    fn pass(&mut self, step: &str, on: &EffectId) -> Result<(), Illegal> {
+        let phase = self.effect(on).map(|effect| effect.phase);
+        let why = if self.version < 2 {
+            "this ledger is of a format without such records"
+        } else if self.closing.is_some() {
+            "the bake is over"
+        } else if phase != Some(Phase::Done) {
+            "nothing is there that it could have been done on"
+        } else if self.has_passed(step, on) {
+            "it has passed before"
+        } else {
+            self.passed.push((step.to_owned(), on.clone()));
+            return Ok(());
+        };
+        Err(Illegal::Passed {
+            step: step.to_owned(),
+            on: on.clone(),
+            why,
+        })
     }
 
     fn intend(&mut self, id: &EffectId, kind: &str, intent: &Value) -> Result<(), Illegal> {
@@ -289,6 +320,13 @@ impl Fold {
 
     pub fn effect(&self, id: &EffectId) -> Option<&Effect> {
         self.effects.iter().find(|effect| effect.id == *id)
+    }
+
+    /// Whether a step is done and need not be done again on this effect.
+    pub fn has_passed(&self, step: &str, on: &EffectId) -> bool {
+        self.passed
+            .iter()
+            .any(|(passed, of)| passed == step && of == on)
     }
 
     /// What may exist and must go, the youngest first: the order of undoing.

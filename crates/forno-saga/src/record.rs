@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use crate::Failure;
 
-/// The version of the ledger's format.
-pub(crate) const VERSION: u16 = 1;
+/// The version of the ledger's format. The first one knew no [`Body::Passed`];
+/// it is still read.
+pub(crate) const VERSION: u16 = 2;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,6 +94,12 @@ pub enum Body {
     /// never undone. All others still are.
     Kept {
         effects: Vec<EffectId>,
+    },
+    /// A step that need not be done again for as long as the effect that it was
+    /// done on, a machine, is there.
+    Passed {
+        step: String,
+        on: EffectId,
     },
     /// The bake is over.
     Closed {

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Body, Closing, EffectId, Error, Failure, Ledger};
+use crate::{Body, Closing, EffectId, Error, Failure, Ledger, Phase};
 
 /// Whether an effect that returned an error may have happened all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,44 @@ impl Saga {
                 intent: intent.intent,
             })
             .await?;
+        self.perform(effect, cancel, apply).await
+    }
 
+    /// Does an effect whose intent stands in the ledger and whose answer never
+    /// came, of a process that is gone. `apply` must find out first whether it
+    /// has happened, or be a call that is good for one effect however often it
+    /// is made.
+    pub async fn take_up<T, E, F>(
+        &self,
+        effect: EffectId,
+        cancel: &CancellationToken,
+        apply: F,
+    ) -> Result<T, RunError<E>>
+    where
+        T: Serialize + Send + 'static,
+        E: EffectError + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        if cancel.is_cancelled() {
+            return Err(RunError::Cancelled);
+        }
+        match self.ledger.fold().effect(&effect).map(|known| known.phase) {
+            Some(Phase::Intended | Phase::Unknown) => self.perform(effect, cancel, apply).await,
+            _ => Err(RunError::Ledger(Error::NoSuchEffect(effect))),
+        }
+    }
+
+    async fn perform<T, E, F>(
+        &self,
+        effect: EffectId,
+        cancel: &CancellationToken,
+        apply: F,
+    ) -> Result<T, RunError<E>>
+    where
+        T: Serialize + Send + 'static,
+        E: EffectError + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
         let (ended, in_flight) = watch::channel(());
         let (answer, answered) = oneshot::channel();
         self.in_flight().insert(effect.clone(), in_flight);
@@ -106,7 +143,12 @@ impl Saga {
         let id = effect.clone();
         tokio::spawn(async move {
             let outcome = apply.await;
+            let unknown_as_before = ledger
+                .fold()
+                .effect(&id)
+                .is_some_and(|effect| effect.phase == Phase::Unknown);
             let recorded = match body_of(id, &outcome) {
+                Ok(Body::Unknown { .. }) if unknown_as_before => Ok(()),
                 Ok(body) => ledger.record(body).await,
                 Err(error) => Err(error),
             };

@@ -109,6 +109,51 @@ fn an_empty_folder_is_a_bake_that_did_nothing() {
     assert!(read(&dir.path().join("nowhere")).is_err());
 }
 
+fn opened(version: u16) -> String {
+    let bake = BakeId::new("toy");
+    format!(
+        r#"{{"seq":0,"at":"2026-11-22T21:00:00Z","body":{{"record":"opened","version":{version},"bake":"{bake}","place":{{}}}}}}
+{{"seq":1,"at":"2026-11-22T21:00:00Z","body":{{"record":"intent","effect":"machine","kind":"thing","intent":{{}}}}}}
+{{"seq":2,"at":"2026-11-22T21:00:00Z","body":{{"record":"done","effect":"machine","done":{{}}}}}}
+"#
+    )
+}
+
+/// A newer record in an old ledger would make it unreadable to the forno that
+/// the ledger says can read it.
+#[test]
+fn a_ledger_of_the_first_format_is_read_and_gets_no_newer_record() {
+    let passed = || Body::Passed {
+        step: "step-01".into(),
+        on: EffectId::new("machine"),
+    };
+    let (dir, history) = with(opened(1).as_bytes());
+    assert_eq!(open(&history.unwrap().fold), ["machine"]);
+    let ledger = Ledger::reopen(dir.path()).unwrap();
+    assert!(matches!(
+        ledger.append(passed()),
+        Err(Error::Illegal(forno_saga::Illegal::Passed { .. }))
+    ));
+    ledger
+        .append(Body::UndoStarted {
+            effect: EffectId::new("machine"),
+        })
+        .unwrap();
+
+    let (dir, _) = with(opened(2).as_bytes());
+    Ledger::reopen(dir.path())
+        .unwrap()
+        .append(passed())
+        .unwrap();
+    let fold = read(dir.path()).unwrap().fold;
+    assert!(fold.has_passed("step-01", &EffectId::new("machine")));
+    assert!(!fold.has_passed("step-02", &EffectId::new("machine")));
+    assert!(matches!(
+        with(opened(3).as_bytes()).1,
+        Err(Error::Corrupt(_))
+    ));
+}
+
 #[test]
 fn a_folder_that_cannot_be_written_begins_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -154,7 +199,7 @@ fn with_files_of_512_bytes() {
 
 fn body() -> impl Strategy<Value = Body> {
     let effect = prop::sample::select(vec!["a", "b", "c"]).prop_map(EffectId::new);
-    (effect, 0..9_u8).prop_map(|(effect, kind)| {
+    (effect, 0..10_u8).prop_map(|(effect, kind)| {
         let failure = Failure::new("toy", "toy");
         match kind {
             0 | 1 => Body::Intent {
@@ -174,6 +219,10 @@ fn body() -> impl Strategy<Value = Body> {
                 effect,
                 failure,
                 command: "remove".into(),
+            },
+            8 => Body::Passed {
+                step: "step".into(),
+                on: effect,
             },
             _ => Body::Kept {
                 effects: vec![effect],
@@ -215,6 +264,15 @@ proptest! {
             // releases nothing.
             let released = last == Some(true) && !matches!(effect.phase, Phase::Undoing | Phase::Stuck);
             prop_assert_eq!(!effect.is_unreleased(), released, "{:?}", effect);
+            // What has passed has done so for good, on something that was there.
+            let passed = history.records.iter().position(|record| {
+                matches!(&record.body, Body::Passed { on, .. } if *on == effect.id)
+            });
+            prop_assert_eq!(history.fold.has_passed("step", &effect.id), passed.is_some());
+            let made = |record: &forno_saga::Record| {
+                matches!(&record.body, Body::Done { effect: of, .. } if *of == effect.id)
+            };
+            prop_assert!(passed.is_none_or(|at| history.records[..at].iter().any(made)));
         }
     }
 

@@ -59,6 +59,39 @@ fn whatever_fails_wherever_nothing_stays() {
     }
 }
 
+/// However often a process dies while it waits for the answer.
+#[tokio::test]
+async fn an_effect_without_an_answer_is_taken_up_by_another_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::default();
+    let cancel = CancellationToken::new();
+    let thing = || EffectId::new("thing");
+    let saga = begin(dir.path());
+    saga.ledger()
+        .append(Body::Intent {
+            effect: thing(),
+            kind: "thing".into(),
+            intent: serde_json::json!({ "thing": "thing" }),
+        })
+        .unwrap();
+    for fault in [Fault::LostBefore, Fault::LostBefore, Fault::None] {
+        let call = world.clone().call("thing".into(), fault);
+        let taken = saga.take_up(thing(), &cancel, call).await;
+        let phase = saga.ledger().fold().effect(&thing()).unwrap().phase;
+        match fault {
+            Fault::None => assert!(taken.is_ok() && phase == Phase::Done, "{phase:?}"),
+            _ => assert!(taken.is_err() && phase == Phase::Unknown, "{phase:?}"),
+        }
+    }
+    let again = world.clone().call("thing".into(), Fault::None);
+    assert!(matches!(
+        saga.take_up(thing(), &cancel, again).await,
+        Err(RunError::Ledger(Error::NoSuchEffect(_)))
+    ));
+    assert_eq!(world.made(), ["thing"]);
+    assert!(undo(&saga, &world).await.is_clean());
+}
+
 #[tokio::test]
 async fn undoing_twice_does_no_harm() {
     let dir = tempfile::tempdir().unwrap();
