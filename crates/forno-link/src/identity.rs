@@ -1,9 +1,10 @@
 //! Keys that live in memory.
 //!
 //! A bake makes two: an [`Identity`], with which forno logs in and whose private
-//! half can never be written out, and a [`HostKeyPair`], which is handed to the
+//! half never gets onto a disk, and a [`HostKeyPair`], which is handed to the
 //! machine through its user data so that its host key is known before it boots.
-//! Private halves are wiped when dropped.
+//! Private halves are wiped when dropped. The one way out for that of an identity is
+//! the kernel's keyring ([`crate::keyring`]), which is memory as well.
 
 use std::fmt;
 use std::str::FromStr;
@@ -86,6 +87,20 @@ impl Identity {
         }
     }
 
+    pub(crate) fn from_seed(seed: &Zeroizing<[u8; 32]>, comment: &str) -> Self {
+        Self {
+            key: Arc::new(of_seed(seed, comment)),
+        }
+    }
+
+    /// The whole of the private half. `None`: not a key of ours.
+    pub(crate) fn seed(&self) -> Option<Zeroizing<[u8; 32]>> {
+        match self.key.key_data() {
+            KeypairData::Ed25519(pair) => Some(Zeroizing::new(pair.private.to_bytes())),
+            _ => None,
+        }
+    }
+
     /// `ssh-ed25519 AAAA… comment`: what ImportKeyPair takes.
     pub fn public_line(&self) -> String {
         format!("{} {}", line(self.key.public_key()), self.comment())
@@ -164,7 +179,11 @@ fn generate(comment: &str) -> PrivateKey {
     rand::rngs::OsRng
         .try_fill_bytes(seed.as_mut())
         .expect("the kernel gives random bytes");
-    let pair = KeypairData::Ed25519(Ed25519Keypair::from_seed(&seed));
+    of_seed(&seed, comment)
+}
+
+fn of_seed(seed: &Zeroizing<[u8; 32]>, comment: &str) -> PrivateKey {
+    let pair = KeypairData::Ed25519(Ed25519Keypair::from_seed(seed));
     PrivateKey::new(pair, comment).expect("an unencrypted key pair is a private key")
 }
 

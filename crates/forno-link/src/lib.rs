@@ -15,6 +15,7 @@
 pub mod agent;
 pub mod error;
 pub mod identity;
+pub mod keyring;
 pub mod link;
 pub mod quote;
 pub mod shell;
