@@ -40,7 +40,12 @@ pub enum ErrorKind {
     NoBuilder(String),
     /// The machine went away beside what was being done on it.
     #[error("the machine {instance} is gone: {reason}")]
-    MachineGone { instance: String, reason: String },
+    MachineGone {
+        instance: String,
+        reason: String,
+        /// By EC2's own doing: worth another machine.
+        theirs: bool,
+    },
     #[error("cannot connect: {0}")]
     Connect(String),
     #[error("step `{step}` failed: {error}")]
@@ -117,6 +122,11 @@ impl Error {
             K::Cancelled(_) => ExitCode::Interrupted,
             K::Ledger(_) | K::Io { .. } | K::BaseFailed(_) => ExitCode::Unexpected,
         }
+    }
+
+    /// Whether the same thing may go well on another machine.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self.kind, ErrorKind::MachineGone { theirs: true, .. })
     }
 
     /// For the line `hint: …`.

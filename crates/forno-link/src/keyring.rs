@@ -64,7 +64,7 @@ mod system {
         keep: Duration,
     ) -> Result<(), KeyringError> {
         let key = ring()?.add_key(name, seed.as_slice())?;
-        let kept = restrict(&key, keep);
+        let kept = restrict(key, keep);
         if kept.is_err() {
             // Readable by others or without an end: rather not there at all.
             key.invalidate()?;
@@ -72,7 +72,7 @@ mod system {
         Ok(kept?)
     }
 
-    fn restrict(key: &Key, keep: Duration) -> Result<(), KeyError> {
+    fn restrict(key: Key, keep: Duration) -> Result<(), KeyError> {
         // By its user, whether or not a session of his has the keyring linked in.
         key.set_perms(
             KeyPermissionsBuilder::builder()

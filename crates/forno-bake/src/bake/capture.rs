@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use forno_aws::{Image, ImageId, InstanceId, Kind, NewImage, Outcome, WaitError};
-use forno_events::{Emitter, Event, Unit};
+use forno_events::{Emitter, Event, StepId, Unit};
 use forno_saga::{Deadline, EffectId};
 use tokio_util::sync::CancellationToken;
 
 use super::adopt::{adopt, may_be_there};
 use super::context::{Context, of_wait};
 use super::effects::{IMAGE, Made, NamedIntent};
+use super::machine::ended;
 use crate::error::{ErrorKind, of_effect};
 use crate::journal::millis;
 use crate::plan::ids;
@@ -34,14 +35,24 @@ pub(super) async fn stop(ctx: &Context, id: &InstanceId) -> Result<(), Error> {
             match asked {
                 Ok(()) => break,
                 Err(error) if error.outcome() == Outcome::Unknown && tries < 3 => {}
-                Err(error) => return Err(Error::new(failed(error.to_string()))),
+                Err(error) => {
+                    let error = Error::new(failed(error.to_string()));
+                    return Err(ended(ctx, &step, id).await.unwrap_or(error));
+                }
             }
         }
-        ctx.gateway
+        let stopped = ctx
+            .gateway
             .await_stopped(id, ctx.wait(&step, "the builder to stop", limit))
-            .await
-            .map(|_| ())
-            .map_err(|error| of_wait(&error, failed))
+            .await;
+        match stopped {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_cancelled() => Err(of_wait(&error, failed)),
+            Err(error) => {
+                let error = of_wait(&error, failed);
+                Err(ended(ctx, &step, id).await.unwrap_or(error))
+            }
+        }
     })
     .await
 }
@@ -54,27 +65,45 @@ pub(super) async fn capture(ctx: &Context, id: &InstanceId) -> Result<(EffectId,
         let image = create(ctx, &effect, id).await?;
         let limit = ctx.prepared.recipe.builder.timeouts.capture.get();
         let shown = AtomicU8::new(u8::MAX);
-        let available = ctx
-            .gateway
-            .await_image(
-                &image,
-                ctx.wait(&step, "the image to be available", limit),
-                |percent| {
-                    if shown.swap(percent, Ordering::Relaxed) != percent {
-                        ctx.emitter.emit(Event::Progress {
-                            step: step.clone(),
-                            done: percent.into(),
-                            total: Some(100),
-                            unit: Unit::Percent,
-                        });
-                    }
-                },
-            )
-            .await
-            .map_err(|error: WaitError| of_wait(&error, ErrorKind::Capture))?;
+        let available = ctx.gateway.await_image(
+            &image,
+            ctx.wait(&step, "the image to be available", limit),
+            |percent| {
+                if shown.swap(percent, Ordering::Relaxed) != percent {
+                    ctx.emitter.emit(Event::Progress {
+                        step: step.clone(),
+                        done: percent.into(),
+                        total: Some(100),
+                        unit: Unit::Percent,
+                    });
+                }
+            },
+        );
+        let available = tokio::select! {
+            biased;
+            available = available => {
+                available.map_err(|error: WaitError| of_wait(&error, ErrorKind::Capture))?
+            }
+            error = ends(ctx, &step, id) => return Err(error),
+        };
         Ok((effect, available))
     })
     .await
+}
+
+/// Ends only when the stopped builder ends although its disk is still needed.
+async fn ends(ctx: &Context, step: &StepId, id: &InstanceId) -> Error {
+    loop {
+        tokio::time::sleep(ctx.settings.poll).await;
+        if let Some(error) = ended(ctx, step, id).await {
+            let hint = error.hint();
+            let error = Error::new(ErrorKind::Capture(error.to_string()));
+            return match hint {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            };
+        }
+    }
 }
 
 async fn create(ctx: &Context, effect: &EffectId, id: &InstanceId) -> Result<ImageId, Error> {

@@ -1,6 +1,7 @@
 //! What every phase of a bake has at hand.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub(crate) struct Context {
     pub(crate) machine: Mutex<Option<Arc<Connected>>>,
     /// What a person answered when asked about a failure.
     pub(crate) keep: Mutex<Option<bool>>,
+    /// How many machines went away by EC2's own doing.
+    pub(crate) lost: AtomicUsize,
 }
 
 impl Context {
@@ -83,11 +86,17 @@ impl Context {
         Box::pin(async move {
             let started = Instant::now();
             let result = work.await;
-            let time = PhaseTime {
-                phase: name.to_owned(),
-                elapsed_ms: millis(started.elapsed()),
-            };
-            lock(&self.phases).push(time);
+            let elapsed_ms = millis(started.elapsed());
+            let mut phases = lock(&self.phases);
+            // A phase that begins anew, on another machine, goes on.
+            match phases.iter_mut().find(|time| time.phase == name) {
+                Some(time) => time.elapsed_ms = time.elapsed_ms.saturating_add(elapsed_ms),
+                None => phases.push(PhaseTime {
+                    phase: name.to_owned(),
+                    elapsed_ms,
+                }),
+            }
+            drop(phases);
             result
         })
     }

@@ -80,6 +80,15 @@ pub(crate) struct InstanceIntent {
     pub(crate) subnet: String,
 }
 
+/// A launch, as it stands in the ledger.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LaunchIntent {
+    #[serde(flatten)]
+    pub(crate) instance: InstanceIntent,
+    /// The public host key that the machine was told to show, as a line of OpenSSH.
+    pub(crate) host_key: String,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Made {
     pub(crate) id: String,
@@ -109,6 +118,13 @@ pub(crate) fn intent(effect: EffectId, kind: &str, intent: &impl Serialize) -> I
 
 pub(crate) fn read<T: DeserializeOwned>(value: &serde_json::Value) -> Result<T, serde_json::Error> {
     T::deserialize(value)
+}
+
+/// Whether an effect is one of those that are named `ROLE.NUMBER`.
+pub(crate) fn is_numbered(effect: &str, role: &str) -> bool {
+    effect
+        .strip_prefix(role)
+        .is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// The id that EC2 gave, where it is known.

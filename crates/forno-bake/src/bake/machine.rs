@@ -2,16 +2,17 @@
 //! and runs. The builder and the test machine come about the same way.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
 
 use forno_aws::{
     Gateway, Image, Instance, InstanceId, Kind, Launch, Outcome, SecurityGroupId, StateReason, Wait,
 };
 use forno_events::{Severity, StepId};
 use forno_link::{HostKey, HostKeyPair};
-use forno_saga::EffectId;
+use forno_saga::{Effect, EffectId, Rung};
 
 use super::context::{Context, of_wait};
-use super::effects::{INSTANCE, InstanceIntent, Made, intent};
+use super::effects::{INSTANCE, InstanceIntent, LaunchIntent, Made, intent, is_numbered};
 use super::user_data::user_data;
 use super::{lifeline, teardown};
 use crate::error::{CallError, ErrorKind, of_effect};
@@ -19,9 +20,12 @@ use crate::plan::{Machine, Place};
 use crate::{Error, names};
 use forno_saga::RunError;
 
-/// How often a machine that was accepted and then died of EC2's own fault is
-/// launched anew, over all places.
-const RELAUNCHES: u32 = 3;
+/// How many machines a bake may lose by EC2's own doing: as many rounds over all
+/// places for those that never ran, as many machines for those that did.
+const RELAUNCHES: usize = 3;
+
+/// How long EC2 may take to say why a machine goes away.
+const REASON_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// After a launch without an answer: how long its machine may stay unseen.
 const ADOPT_WITHIN: std::time::Duration = std::time::Duration::from_secs(15);
@@ -46,6 +50,8 @@ pub(crate) struct Running {
     pub(super) host_key: HostKey,
 }
 
+/// Tries the places in order, beginning after the last that was tried for this
+/// role: a place that has just lost a machine is not the first choice for the next.
 pub(super) async fn launch(
     ctx: &Context,
     step: &StepId,
@@ -55,77 +61,80 @@ pub(super) async fn launch(
     let grace = lifeline::grace(&ctx.prepared.recipe, &ctx.settings);
     let arming = lifeline::arming(grace, ctx.prepared.expires);
     let data = user_data(&host_key, &arming, wanted.user_data);
+    let places = wanted.places.len();
+    let tried = ctx.launches(wanted.role);
     let mut refused: Vec<String> = Vec::new();
-    let mut number = 0;
-    for round in 0..=RELAUNCHES {
-        let mut died = false;
-        for place in wanted.places {
-            number += 1;
-            let effect = EffectId::new(format!("{}.{number}", wanted.role));
-            let launch = ctx.prepared.launch(
-                &Machine {
-                    step: wanted.role,
-                    image: wanted.image,
-                    groups: wanted.groups,
-                    key_name: Some(wanted.key_name),
-                    user_data: Some(&data),
-                    round,
-                },
-                place,
-            );
-            let made = match ctx.effect_of_launch(&effect, wanted.role, launch).await {
-                Ok(made) => made,
-                Err(RunError::Failed(CallError(error)))
-                    if matches!(error.kind(), Kind::Capacity | Kind::TokenReused) =>
-                {
-                    let told = format!(
-                        "{} in {}: {}",
-                        place.instance_type,
-                        place.zone,
-                        error.code().unwrap_or("no capacity")
-                    );
-                    ctx.note(Severity::Warning, format!("not to be had: {told}"));
-                    died |= error.kind() == Kind::TokenReused;
-                    refused.push(told);
-                    continue;
-                }
-                Err(error) => {
-                    return Err(of_effect(error, |error| {
-                        ErrorKind::NoBuilder(error.to_string())
-                    }));
-                }
-            };
-            ctx.created(INSTANCE, &made.id);
-            let id = InstanceId::new(made.id)
-                .map_err(|error| Error::new(ErrorKind::NoBuilder(error.to_string())))?;
-            match run(ctx, step, &id).await {
-                Ok(instance) => {
-                    return Ok(Running {
-                        address: address(&instance)?,
-                        effect,
-                        id,
-                        host_key: host_key.public(),
-                    });
-                }
-                Err(error) if error.reason().is_some_and(StateReason::is_on_their_side) => {
-                    let told = format!("{} in {}: {error}", place.instance_type, place.zone);
-                    ctx.note(Severity::Warning, format!("came to nothing: {told}"));
-                    refused.push(told);
-                    died = true;
-                    teardown::begin(ctx, &effect).await;
-                }
-                Err(error) => {
-                    if !error.is_cancelled() {
-                        ctx.show_console(step, &id).await;
-                    }
-                    return Err(of_wait(&error, ErrorKind::NoBuilder));
-                }
-            }
-        }
-        // Capacity that was refused everywhere will be refused again; only
-        // machines that were granted and died are worth another round.
-        if !died {
+    // Capacity that was refused everywhere will be refused again; only machines
+    // that were granted and died are worth another round.
+    let mut refused_in_a_row = 0;
+    for number in (tried..).take(places * (RELAUNCHES + 1)) {
+        let Some(place) = wanted.places.get(number % places) else {
             break;
+        };
+        if refused_in_a_row == places {
+            break;
+        }
+        let effect = EffectId::new(format!("{}.{}", wanted.role, number + 1));
+        let launch = ctx.prepared.launch(
+            &Machine {
+                step: wanted.role,
+                image: wanted.image,
+                groups: wanted.groups,
+                key_name: Some(wanted.key_name),
+                user_data: Some(&data),
+                round: number / places,
+            },
+            place,
+        );
+        let asked = ctx
+            .effect_of_launch(&effect, wanted.role, launch, &host_key.public())
+            .await;
+        let made = match asked {
+            Ok(made) => made,
+            Err(RunError::Failed(CallError(error)))
+                if matches!(error.kind(), Kind::Capacity | Kind::TokenReused) =>
+            {
+                let told = format!("{place}: {}", error.code().unwrap_or("no capacity"));
+                ctx.note(Severity::Warning, format!("not to be had: {told}"));
+                if error.kind() == Kind::TokenReused {
+                    refused_in_a_row = 0;
+                } else {
+                    refused_in_a_row += 1;
+                }
+                refused.push(told);
+                continue;
+            }
+            Err(error) => {
+                return Err(of_effect(error, |error| {
+                    ErrorKind::NoBuilder(error.to_string())
+                }));
+            }
+        };
+        refused_in_a_row = 0;
+        ctx.created(INSTANCE, &made.id);
+        let id = InstanceId::new(made.id)
+            .map_err(|error| Error::new(ErrorKind::NoBuilder(error.to_string())))?;
+        match run(ctx, step, &id).await {
+            Ok(instance) => {
+                return Ok(Running {
+                    address: address(&instance)?,
+                    effect,
+                    id,
+                    host_key: host_key.public(),
+                });
+            }
+            Err(error) if error.reason().is_some_and(StateReason::is_on_their_side) => {
+                let told = format!("{place}: {error}");
+                ctx.note(Severity::Warning, format!("came to nothing: {told}"));
+                refused.push(told);
+                teardown::begin(ctx, &effect).await;
+            }
+            Err(error) => {
+                if !error.is_cancelled() {
+                    ctx.show_console(step, &id).await;
+                }
+                return Err(of_wait(&error, ErrorKind::NoBuilder));
+            }
         }
     }
     Err(Error::new(ErrorKind::NoBuilder(format!(
@@ -135,25 +144,60 @@ pub(super) async fn launch(
     .with_hint("name more types in builder.instance_types or more subnets in builder.subnet_ids"))
 }
 
+/// What the work on a machine failed with: given back where that was not the loss
+/// of the machine, or where enough of them were lost. Otherwise it is told, the dead
+/// one begins to go, and the work may begin anew on another.
+pub(super) async fn lost(ctx: &Context, effect: &EffectId, error: Error) -> Result<(), Error> {
+    if !error.is_loss() || ctx.ladder.rung() > Rung::Running {
+        return Err(error);
+    }
+    let lost = ctx.lost.fetch_add(1, Ordering::Relaxed) + 1;
+    if lost > RELAUNCHES {
+        let hint = format!("{lost} machines of this bake were lost; name other types or subnets");
+        return Err(error.with_hint(hint));
+    }
+    ctx.close_steps(forno_events::Outcome::Failed);
+    ctx.note(
+        Severity::Warning,
+        format!(
+            "{error}; going on from the start of it on another machine ({lost} of {RELAUNCHES})"
+        ),
+    );
+    super::connect::forget(ctx);
+    teardown::begin(ctx, effect).await;
+    Ok(())
+}
+
 impl Context {
+    /// How many machines of this role were asked for, by whichever process.
+    fn launches(&self, role: &str) -> usize {
+        let of_role = |effect: &&Effect| is_numbered(effect.id.as_str(), role);
+        let fold = self.saga.ledger().fold();
+        fold.effects().iter().filter(of_role).count()
+    }
+
     async fn effect_of_launch(
         &self,
         effect: &EffectId,
         role: &str,
         launch: Launch,
+        host_key: &HostKey,
     ) -> Result<Made, RunError<CallError>> {
         let intent = intent(
             effect.clone(),
             INSTANCE,
-            &InstanceIntent {
-                step: role.to_owned(),
-                client_token: launch.client_token.clone(),
-                instance_type: launch.instance_type.clone(),
-                subnet: launch
-                    .subnet
-                    .as_ref()
-                    .map(ToString::to_string)
-                    .unwrap_or_default(),
+            &LaunchIntent {
+                instance: InstanceIntent {
+                    step: role.to_owned(),
+                    client_token: launch.client_token.clone(),
+                    instance_type: launch.instance_type.clone(),
+                    subnet: launch
+                        .subnet
+                        .as_ref()
+                        .map(ToString::to_string)
+                        .unwrap_or_default(),
+                },
+                host_key: host_key.line(),
             },
         );
         let gateway = self.gateway.clone();
@@ -309,6 +353,14 @@ pub(super) async fn gone_after_all(
     }
 }
 
+/// After a failure to make use of a stopped machine: was it because it has ended?
+pub(super) async fn ended(ctx: &Context, step: &StepId, id: &InstanceId) -> Option<Error> {
+    match ctx.gateway.instance(id).await {
+        Ok(Some(instance)) if instance.state.is_ending() => has_gone(ctx, step, &instance).await,
+        _ => None,
+    }
+}
+
 async fn has_gone(ctx: &Context, step: &StepId, instance: &Instance) -> Option<Error> {
     use forno_aws::InstanceState as S;
     if !matches!(
@@ -318,16 +370,34 @@ async fn has_gone(ctx: &Context, step: &StepId, instance: &Instance) -> Option<E
         return None;
     }
     ctx.show_console(step, &instance.id).await;
-    let reason = instance.state_reason.as_ref();
+    let reason = match &instance.state_reason {
+        Some(reason) => Some(reason.clone()),
+        None => reason_of(ctx, &instance.id).await,
+    };
     let error = Error::new(ErrorKind::MachineGone {
         instance: instance.id.to_string(),
-        reason: reason.map_or_else(
+        theirs: reason.as_ref().is_some_and(StateReason::is_on_their_side),
+        reason: reason.as_ref().map_or_else(
             || instance.state.to_string(),
             |r| format!("{}: {r}", instance.state),
         ),
     });
-    Some(match reason.and_then(StateReason::hint) {
+    Some(match reason.as_ref().and_then(StateReason::hint) {
         Some(hint) => error.with_hint(hint),
         None => error,
     })
+}
+
+/// The state may be seen before its reason.
+async fn reason_of(ctx: &Context, id: &InstanceId) -> Option<StateReason> {
+    let until = forno_saga::Deadline::after(REASON_WITHIN);
+    while !until.passed() && !ctx.cancel.is_cancelled() {
+        until.pause(ctx.settings.poll).await;
+        if let Ok(Some(instance)) = ctx.gateway.instance(id).await
+            && instance.state_reason.is_some()
+        {
+            return instance.state_reason;
+        }
+    }
+    None
 }

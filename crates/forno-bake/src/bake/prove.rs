@@ -7,8 +7,8 @@ use forno_link::Link as _;
 use super::connect::connect;
 use super::context::Context;
 use super::guest_steps::test as translate;
-use super::key_pair;
-use super::machine::{Wanted, launch};
+use super::key_pair::{self, Key};
+use super::machine::{self, Running, Wanted, launch};
 use super::provision::run;
 use super::teardown;
 use crate::plan::ids;
@@ -24,24 +24,39 @@ pub(super) async fn prove(
     groups: &[SecurityGroupId],
 ) -> Result<(), Error> {
     let step = ids::prover();
-    let (key, running) = ctx
-        .step(&step, async {
-            // A key of its own: the builder's must not open the image's machines.
-            let key = key_pair::import(ctx, KEY_ROLE).await?;
-            let wanted = Wanted {
-                role: ROLE,
-                image,
-                places: &ctx.prepared.prove_places,
-                groups,
-                key_name: &key.name,
-                user_data: ctx.prepared.prove_user_data.as_deref(),
-            };
-            let running = launch(ctx, &step, &wanted).await?;
-            Ok((key, running))
-        })
-        .await?;
+    let mut imported = None;
+    loop {
+        let (key, running) = ctx
+            .step(&step, async {
+                // A key of its own: the builder's must not open the image's machines.
+                let key = match imported.take() {
+                    Some(key) => key,
+                    None => key_pair::import(ctx, KEY_ROLE).await?,
+                };
+                let wanted = Wanted {
+                    role: ROLE,
+                    image,
+                    places: &ctx.prepared.prove_places,
+                    groups,
+                    key_name: &key.name,
+                    user_data: ctx.prepared.prove_user_data.as_deref(),
+                };
+                let running = launch(ctx, &step, &wanted).await?;
+                Ok((key, running))
+            })
+            .await?;
+        let effect = running.effect.clone();
+        match test(ctx, running, &key).await {
+            Ok(()) => return Ok(()),
+            Err(error) => machine::lost(ctx, &effect, error).await?,
+        }
+        imported = Some(key);
+    }
+}
+
+async fn test(ctx: &Context, running: Running, key: &Key) -> Result<(), Error> {
     let effect = running.effect.clone();
-    let machine = connect(ctx, &ids::prover_connect(), running, &key).await?;
+    let machine = connect(ctx, &ids::prover_connect(), running, key).await?;
     let mut failure = None;
     for (index, one) in ctx.prepared.recipe.tests.iter().enumerate() {
         let failed = |error| ErrorKind::Check {

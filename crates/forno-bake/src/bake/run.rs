@@ -2,9 +2,10 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use forno_aws::{Gateway, Image, Kind, SecurityGroupId, SnapshotId, Tags};
+use forno_aws::{Gateway, Image, InstanceId, Kind, SecurityGroupId, SnapshotId, Tags};
 use forno_events::{Emitter, Event, Outcome, Severity};
 use forno_guest::Package;
 use forno_saga::{Closing, Deadline, EffectId, Ladder, Ledger, Rung, Saga, Unreleased};
@@ -14,7 +15,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::context::{Context, of_wait};
 use super::effects::{KEY_PAIR, PlaceOf};
-use super::{builder, capture, check, connect, hold, key_pair, prove, provision, seal};
+use super::key_pair::Key;
+use super::machine::Running;
+use super::{builder, capture, check, connect, hold, key_pair, machine, prove, provision, seal};
 use super::{security_group, teardown};
 use crate::journal::{Hub, Journal, Masker};
 use crate::manifest::{MANIFEST_VERSION, Manifest};
@@ -114,6 +117,7 @@ fn begin(
         phases: Mutex::default(),
         machine: Mutex::default(),
         keep: Mutex::default(),
+        lost: AtomicUsize::default(),
         gateway,
         settings,
         prepared,
@@ -216,15 +220,57 @@ async fn phases(ctx: &Context) -> Result<Proven, Error> {
         .phase("key", ctx.step(&step, key_pair::import(ctx, KEY_PAIR)))
         .await?;
     let groups = ctx.phase("network", groups(ctx)).await?;
-    let running = ctx
-        .phase("builder", builder::start(ctx, &key, &groups))
+    let built = build(ctx, &key, &groups).await?;
+    let (effect, image) = ctx
+        .phase("capture", capture::capture(ctx, &built.id))
         .await?;
-    let machine_effect = running.effect.clone();
-    let machine_id = running.id.clone();
+    // The builder has done its work; its end delays nobody.
+    let (proven, ()) = tokio::join!(
+        ctx.phase("prove", prove::prove(ctx, &image, &groups)),
+        teardown::begin(ctx, &built.effect),
+    );
+    proven?;
+    Ok(Proven {
+        effect,
+        image,
+        packages: built.packages,
+    })
+}
+
+/// A builder that has done its work and stands still.
+struct Built {
+    effect: EffectId,
+    id: InstanceId,
+    packages: Vec<Package>,
+}
+
+/// From nothing to a stopped builder, again from the start when EC2 takes one away.
+async fn build(ctx: &Context, key: &Key, groups: &[SecurityGroupId]) -> Result<Built, Error> {
+    loop {
+        let running = ctx
+            .phase("builder", builder::start(ctx, key, groups))
+            .await?;
+        let (effect, id) = (running.effect.clone(), running.id.clone());
+        match work_on(ctx, running, key).await {
+            Ok(packages) => {
+                return Ok(Built {
+                    effect,
+                    id,
+                    packages,
+                });
+            }
+            Err(error) => machine::lost(ctx, &effect, error).await?,
+        }
+    }
+}
+
+/// Everything that is done on the builder.
+async fn work_on(ctx: &Context, running: Running, key: &Key) -> Result<Vec<Package>, Error> {
+    let id = running.id.clone();
     let builder = ctx
         .phase(
             "connect",
-            connect::connect(ctx, &ids::connect(), running, &key),
+            connect::connect(ctx, &ids::connect(), running, key),
         )
         .await?;
     ctx.phase("provision", provision::provision(ctx, &builder))
@@ -235,25 +281,10 @@ async fn phases(ctx: &Context) -> Result<Proven, Error> {
             check::inventory(ctx, &builder).await
         })
         .await?;
-    ctx.phase("seal", seal::seal(ctx, &builder, &key)).await?;
+    ctx.phase("seal", seal::seal(ctx, &builder, key)).await?;
     drop(builder);
-    let (effect, image) = ctx
-        .phase("capture", async {
-            capture::stop(ctx, &machine_id).await?;
-            capture::capture(ctx, &machine_id).await
-        })
-        .await?;
-    // The builder has done its work; its end delays nobody.
-    let (proven, ()) = tokio::join!(
-        ctx.phase("prove", prove::prove(ctx, &image, &groups)),
-        teardown::begin(ctx, &machine_effect),
-    );
-    proven?;
-    Ok(Proven {
-        effect,
-        image,
-        packages,
-    })
+    ctx.phase("capture", capture::stop(ctx, &id)).await?;
+    Ok(packages)
 }
 
 async fn groups(ctx: &Context) -> Result<Vec<SecurityGroupId>, Error> {

@@ -1,6 +1,7 @@
 //! Where the builder can stand, and which machines can be had there.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use forno_aws::{Gateway, SecurityGroupId, Subnet, SubnetId, VpcId};
 use forno_recipe::Recipe;
@@ -13,6 +14,12 @@ pub(crate) struct Place {
     pub(crate) instance_type: String,
     pub(crate) subnet: SubnetId,
     pub(crate) zone: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.instance_type, self.zone)
+    }
 }
 
 #[derive(Clone, Debug)]

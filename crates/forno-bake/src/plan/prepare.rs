@@ -455,7 +455,7 @@ pub(crate) struct Machine<'a> {
     pub(crate) key_name: Option<&'a str>,
     pub(crate) user_data: Option<&'a str>,
     /// Counts the launches after one that was accepted and came to nothing.
-    pub(crate) round: u32,
+    pub(crate) round: usize,
 }
 
 fn unsettled(

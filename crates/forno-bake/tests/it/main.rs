@@ -7,6 +7,7 @@ mod course;
 mod fire;
 mod keep;
 mod machine;
+mod mirror;
 mod nightly;
 mod rig;
 mod sweep;

@@ -13,6 +13,8 @@ use forno_local::{Config, MachineChoice, PocketEc2};
 use forno_recipe::{Inputs, Project, Recipe, load};
 use tempfile::TempDir;
 
+use crate::mirror::Mirror;
+
 /// Far beyond what anything here takes: what is not done by then hangs.
 const DEADLINE: Duration = Duration::from_mins(5);
 
@@ -85,6 +87,19 @@ impl Rig {
     /// For a gateway in another runtime: its connections live and die there.
     pub(crate) fn access(&self) -> Access {
         access(&self.endpoint)
+    }
+
+    /// The gateway of somebody to whom the endpoint speaks through `mirror`.
+    pub(crate) async fn through(&self, mirror: &Mirror) -> Gateway {
+        let access = Access {
+            endpoint_url: Some(mirror.url.clone()),
+            ..self.access()
+        };
+        Gateway::connect(access).await.unwrap()
+    }
+
+    pub(crate) fn endpoint_url(&self) -> &str {
+        self.endpoint.endpoint_url()
     }
 
     pub(crate) fn engine(&self) -> Engine {
