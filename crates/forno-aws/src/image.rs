@@ -20,7 +20,7 @@ use crate::instance_type::Architecture;
 use crate::tag::{TagMatch, Tags, filter, literal, tag_filters};
 
 /// An image as EC2 describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
     pub id: ImageId,
     pub name: Option<String>,
@@ -46,7 +46,7 @@ pub struct Image {
 }
 
 /// A volume in an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageBlockDevice {
     pub device: String,
     /// Unknown while the image is pending, and for foreign images at times.

@@ -4,9 +4,11 @@
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
-use forno_events::{BakeId, Envelope, StepId};
+use forno_events::{BakeId, Envelope, Event, StepId};
+use forno_guest::Package;
 
-use crate::{Connection, Manifest, folder};
+use crate::plan::Saved;
+use crate::{Connection, Error, Manifest, folder};
 
 /// The folder that holds the folders of all bakes.
 #[derive(Clone, Debug)]
@@ -105,6 +107,25 @@ impl BakeFolder {
         Self::json(folder::recipe(&self.path))
     }
 
+    /// What a later process must know to take it up.
+    pub(crate) fn plan(&self) -> Result<Option<Saved>, Error> {
+        Self::json(folder::plan(&self.path)).map_err(Error::io("read the plan of a bake"))
+    }
+
+    /// What was installed on its builder, as far as it is known.
+    pub(crate) fn packages(&self) -> Option<Vec<Package>> {
+        Self::json(folder::packages(&self.path)).ok()?
+    }
+
+    /// How it was announced.
+    pub(crate) fn announced(&self) -> Option<Event> {
+        let events = self.events().ok()?;
+        events
+            .into_iter()
+            .map(|envelope| envelope.body)
+            .find(|event| matches!(event, Event::BakeStarted { .. }))
+    }
+
     /// What it made; `None` when it did not get that far.
     pub fn manifest(&self) -> io::Result<Option<Manifest>> {
         Self::json(folder::manifest(&self.path))
@@ -139,7 +160,7 @@ impl BakeFolder {
 
 #[cfg(test)]
 mod tests {
-    use forno_events::{Event, SCHEMA_VERSION};
+    use forno_events::SCHEMA_VERSION;
 
     use super::*;
 

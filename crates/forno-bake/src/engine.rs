@@ -77,6 +77,10 @@ impl Engine {
         &self.ladder
     }
 
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
     /// No more events: lets renderers come to their end.
     pub fn close(&self) {
         self.hub.close();

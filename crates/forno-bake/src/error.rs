@@ -3,6 +3,7 @@
 
 use std::io;
 
+use forno_events::BakeId;
 use forno_saga::{EffectError, Failure, Happened, RunError};
 
 use crate::ExitCode;
@@ -81,6 +82,12 @@ pub enum ErrorKind {
     /// One of the others, whose own words hold a secret.
     #[error("{message}")]
     Masked { message: String, exit: ExitCode },
+    /// Another process works on the bake.
+    #[error("{0} is alive: another forno works on it")]
+    Alive(BakeId),
+    /// There is nothing to take up.
+    #[error("{bake} is over: {became}")]
+    Over { bake: BakeId, became: String },
     /// An image that this one starts from was not made.
     #[error("not tried: `{0}`, which it starts from, was not made")]
     BaseFailed(String),
@@ -120,7 +127,8 @@ impl Error {
             K::Capture(_) => ExitCode::Capture,
             K::OutOfTime { exit, .. } | K::Masked { exit, .. } => *exit,
             K::Cancelled(_) => ExitCode::Interrupted,
-            K::Ledger(_) | K::Io { .. } | K::BaseFailed(_) => ExitCode::Unexpected,
+            K::Over { .. } => ExitCode::NothingToDo,
+            K::Ledger(_) | K::Io { .. } | K::BaseFailed(_) | K::Alive(_) => ExitCode::Unexpected,
         }
     }
 
@@ -163,6 +171,8 @@ impl Error {
             | K::Io { .. }
             | K::Secret(_)
             | K::Masked { .. }
+            | K::Alive(_)
+            | K::Over { .. }
             | K::BaseFailed(_) => {}
         }
         if let Some(hint) = self.hint() {

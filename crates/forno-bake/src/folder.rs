@@ -10,6 +10,16 @@ pub(crate) fn recipe(dir: &Path) -> PathBuf {
     dir.join("recipe.json")
 }
 
+/// What a later process must know to take the bake up.
+pub(crate) fn plan(dir: &Path) -> PathBuf {
+    dir.join("plan.json")
+}
+
+/// What is installed on the builder, once it is known.
+pub(crate) fn packages(dir: &Path) -> PathBuf {
+    dir.join("packages.json")
+}
+
 pub(crate) fn events(dir: &Path) -> PathBuf {
     dir.join("events.jsonl")
 }
@@ -20,6 +30,11 @@ pub(crate) fn steps(dir: &Path) -> PathBuf {
 
 pub(crate) fn step_log(dir: &Path, step: &StepId) -> PathBuf {
     steps(dir).join(format!("{step}.log"))
+}
+
+/// How far a step that runs has come on its machine.
+pub(crate) fn step_run(dir: &Path, step: &StepId) -> PathBuf {
+    steps(dir).join(format!("{step}.run"))
 }
 
 pub(crate) fn manifest(dir: &Path) -> PathBuf {

@@ -19,6 +19,7 @@ mod manifest;
 mod names;
 mod plan;
 mod report;
+mod resume;
 mod settings;
 mod sweep;
 
@@ -31,9 +32,10 @@ pub use forno_saga::{Ladder, Rung, UndoPolicy, Unreleased};
 pub use journal::{Masker, Subscription, TooShort};
 pub use manifest::{Manifest, PhaseTime};
 pub use plan::{
-    Candidate, Change, Network, Plan, PlannedSource, Preflight, PreflightOutcome, SourceImage,
-    Variable,
+    Candidate, Change, Network, Plan, PlannedSource, Preflight, PreflightOutcome, RecipeSource,
+    SourceImage, Variable,
 };
 pub use report::{BakeReport, RunReport, RunResult};
+pub use resume::{Outlook, Resumption};
 pub use settings::{Answer, Ask, Ingress, OnFailure, Question, Settings, Tools};
 pub use sweep::{Consent, Fate, Found, SweepOptions, SweepReport};

@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 
+use forno_aws::Image;
 use forno_events::BakeId;
 use forno_guest::Package;
 use forno_recipe::Digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Saved;
+
 /// The version of the format.
-pub(crate) const MANIFEST_VERSION: u16 = 1;
+const MANIFEST_VERSION: u16 = 1;
 
 /// `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,4 +46,51 @@ pub struct Manifest {
 pub struct PhaseTime {
     pub phase: String,
     pub elapsed_ms: u64,
+}
+
+impl Manifest {
+    pub(crate) fn of(
+        plan: &Saved,
+        image: &Image,
+        packages: Vec<Package>,
+        phases: Vec<PhaseTime>,
+        forno_version: &str,
+    ) -> Self {
+        Self {
+            v: MANIFEST_VERSION,
+            bake: plan.bake.clone(),
+            image: plan.bake.image().to_owned(),
+            image_id: image.id.to_string(),
+            image_name: plan.ami_name.clone(),
+            snapshots: image.snapshots().map(ToString::to_string).collect(),
+            region: plan.region.clone(),
+            account: plan.account(),
+            source_id: plan.source.id.to_string(),
+            source_name: plan.source.name.clone(),
+            digest: plan.digest.clone(),
+            forno_version: forno_version.to_owned(),
+            started: plan.started,
+            finished: Timestamp::now(),
+            phases,
+            packages,
+            tags: plan
+                .image_tags
+                .iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
+        }
+    }
+}
+
+impl PhaseTime {
+    /// A phase that begins anew, on another machine or in another process, goes on.
+    pub(crate) fn add(times: &mut Vec<Self>, phase: &str, elapsed_ms: u64) {
+        match times.iter_mut().find(|time| time.phase == phase) {
+            Some(time) => time.elapsed_ms = time.elapsed_ms.saturating_add(elapsed_ms),
+            None => times.push(Self {
+                phase: phase.to_owned(),
+                elapsed_ms,
+            }),
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use forno_events::BakeId;
+use forno_events::{BakeId, Event, Outcome};
 use forno_saga::Unreleased;
 
 use crate::{Error, ExitCode};
@@ -31,6 +31,23 @@ pub struct BakeReport {
 }
 
 impl BakeReport {
+    /// As the last event of the bake.
+    pub(crate) fn finished(&self) -> Event {
+        Event::BakeFinished {
+            outcome: match &self.error {
+                None => Outcome::Ok,
+                Some(error) if error.exit_code() == ExitCode::Interrupted => Outcome::Cancelled,
+                Some(_) => Outcome::Failed,
+            },
+            exit_code: self.exit_code().code(),
+            image_id: self.image_id.clone(),
+            image_name: self.image_name.clone(),
+            error: self.error.as_ref().map(Error::full),
+            hint: self.error.as_ref().and_then(Error::hint),
+            leaks: u32::try_from(self.unreleased.len()).unwrap_or(u32::MAX),
+        }
+    }
+
     pub fn exit_code(&self) -> ExitCode {
         if !self.unreleased.is_empty() {
             return ExitCode::LeftBehind;

@@ -47,7 +47,7 @@ impl Guest {
     ///
     /// With [`StepContext::resume`] set, the first attempt is the one that was
     /// begun elsewhere: a script that still runs, or has ended meanwhile, is
-    /// taken up; a playbook counts as failed; everything else is done again.
+    /// taken up, one that had not begun yet begins; a playbook counts as failed; everything else is done again.
     pub async fn run(&self, step: &Step, ctx: &StepContext) -> Result<StepReport, StepError> {
         let started = Instant::now();
         let mut resume = ctx.resume.as_ref();

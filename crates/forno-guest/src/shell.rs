@@ -54,15 +54,19 @@ pub(crate) async fn run(
     ctx: &StepContext,
     attempt: &Attempt<'_>,
 ) -> (Result<(), StepError>, Option<Held>) {
-    let archive = match attempt.resume {
-        None => match Prepared::new(shell, ctx).await.and_then(Prepared::detached) {
+    // One of which nothing was heard may not have begun, and then it begins now.
+    let unheard = |state: &RunState| state.stdout == 0 && state.stderr == 0;
+    let archive = if attempt.resume.is_none_or(unheard) {
+        match Prepared::new(shell, ctx).await.and_then(Prepared::detached) {
             Ok(archive) => Some(archive),
             Err(error) => return (Err(error), None),
-        },
-        Some(_) => None,
+        }
+    } else {
+        None
     };
     let mut follow = Follow::new(link, ctx, shell.sudo, attempt);
-    let ended = follow.see_through(archive.as_ref()).await;
+    let attach = attempt.resume.is_some();
+    let ended = follow.see_through(archive.as_ref(), attach).await;
     let tail = follow.tap.finish();
     match ended {
         Ok((exit, held)) => {

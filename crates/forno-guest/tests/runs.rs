@@ -527,6 +527,21 @@ async fn another_process_takes_up_what_one_left() {
     fs_err::remove_dir_all(folder(&state.id)).unwrap();
 }
 
+/// Killed between the note that it begins and its beginning.
+#[tokio::test]
+async fn a_run_that_never_began_begins_with_the_process_that_takes_it_up() {
+    let mut site = site!();
+    site.bench.ctx.resume = Some(RunState {
+        id: format!("step-{}", std::process::id()),
+        attempt: 2,
+        stdout: 0,
+        stderr: 0,
+    });
+    let report = site.run(&shell_step("echo begun")).await.unwrap();
+    assert_eq!((report.outcome, report.attempts), (Outcome::Ok, 2));
+    assert_eq!(site.bench.lines(Stream::Stdout), ["begun"]);
+}
+
 const GONE: &str = "the script was cut off half way: nothing of it is on the machine any more";
 
 struct Yes;

@@ -31,6 +31,11 @@ pub fn take(name: &str, comment: &str) -> Result<Option<Identity>, KeyringError>
     Ok(system::take(name)?.map(|seed| Identity::from_seed(&seed, comment)))
 }
 
+/// Whether something is there to be taken.
+pub fn holds(name: &str) -> bool {
+    system::take(name).is_ok_and(|seed| seed.is_some())
+}
+
 /// Takes away what was deposited, if it is there.
 pub fn forget(name: &str) -> Result<(), KeyringError> {
     system::forget(name)

@@ -277,6 +277,10 @@ impl BakeView {
                 message,
             } => {
                 let step = self.step_mut(step);
+                // Another process goes on with the bake, and this need not be repeated.
+                if *outcome == Outcome::Skipped && step.is_passed() {
+                    return;
+                }
                 step.attempt = *attempt;
                 step.state = StepState::Done {
                     outcome: *outcome,
@@ -393,6 +397,16 @@ impl StepView {
         self.progress = None;
         self.waiting = None;
         self.task = None;
+    }
+
+    fn is_passed(&self) -> bool {
+        matches!(
+            self.state,
+            StepState::Done {
+                outcome: Outcome::Ok | Outcome::Tolerated,
+                ..
+            }
+        )
     }
 
     pub fn is_active(&self) -> bool {

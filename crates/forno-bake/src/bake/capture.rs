@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use forno_aws::{Image, ImageId, InstanceId, Kind, NewImage, Outcome, WaitError};
+use forno_aws::{Gateway, Image, ImageId, InstanceId, Kind, NewImage, Outcome, WaitError};
 use forno_events::{Emitter, Event, StepId, Unit};
-use forno_saga::{Deadline, EffectId};
+use forno_saga::{Deadline, Effect, EffectId, Phase};
 use tokio_util::sync::CancellationToken;
 
 use super::adopt::{adopt, may_be_there};
 use super::context::{Context, of_wait};
-use super::effects::{IMAGE, Made, NamedIntent};
+use super::effects::{self, IMAGE, Made, NamedIntent};
 use super::machine::ended;
 use crate::error::{ErrorKind, of_effect};
 use crate::journal::millis;
@@ -58,11 +58,15 @@ pub(super) async fn stop(ctx: &Context, id: &InstanceId) -> Result<(), Error> {
 }
 
 /// The image, available; with the name of its effect.
-pub(super) async fn capture(ctx: &Context, id: &InstanceId) -> Result<(EffectId, Image), Error> {
+/// `from` is the builder, as long as it must stay for it.
+pub(super) async fn capture(
+    ctx: &Context,
+    from: Option<&InstanceId>,
+) -> Result<(EffectId, Image), Error> {
     let step = ids::image();
     ctx.step(&step, async {
         let effect = EffectId::new(IMAGE);
-        let image = create(ctx, &effect, id).await?;
+        let image = create(ctx, &effect, from).await?;
         let limit = ctx.prepared.recipe.builder.timeouts.capture.get();
         let shown = AtomicU8::new(u8::MAX);
         let available = ctx.gateway.await_image(
@@ -84,7 +88,7 @@ pub(super) async fn capture(ctx: &Context, id: &InstanceId) -> Result<(EffectId,
             available = available => {
                 available.map_err(|error: WaitError| of_wait(&error, ErrorKind::Capture))?
             }
-            error = ends(ctx, &step, id) => return Err(error),
+            error = ends(ctx, &step, from) => return Err(error),
         };
         Ok((effect, available))
     })
@@ -92,7 +96,10 @@ pub(super) async fn capture(ctx: &Context, id: &InstanceId) -> Result<(EffectId,
 }
 
 /// Ends only when the stopped builder ends although its disk is still needed.
-async fn ends(ctx: &Context, step: &StepId, id: &InstanceId) -> Error {
+async fn ends(ctx: &Context, step: &StepId, id: Option<&InstanceId>) -> Error {
+    let Some(id) = id else {
+        return std::future::pending().await;
+    };
     loop {
         tokio::time::sleep(ctx.settings.poll).await;
         if let Some(error) = ended(ctx, step, id).await {
@@ -106,49 +113,109 @@ async fn ends(ctx: &Context, step: &StepId, id: &InstanceId) -> Error {
     }
 }
 
-async fn create(ctx: &Context, effect: &EffectId, id: &InstanceId) -> Result<ImageId, Error> {
-    let new = NewImage {
-        instance: id.clone(),
-        name: ctx.prepared.ami_name.clone(),
-        description: ctx.prepared.description.clone(),
-        tags: ctx.prepared.image_tags.clone(),
-        volumes: Vec::new(),
+/// Whether this effect is the image.
+pub(crate) fn is_image(effect: &Effect) -> bool {
+    effect.kind == IMAGE
+}
+
+/// Whether the image is there, or may be.
+pub(crate) fn may_become(image: &Effect) -> bool {
+    matches!(image.phase, Phase::Intended | Phase::Unknown | Phase::Done)
+}
+
+async fn create(
+    ctx: &Context,
+    effect: &EffectId,
+    from: Option<&InstanceId>,
+) -> Result<ImageId, Error> {
+    let fold = ctx.saga.ledger().fold();
+    let begun = fold.effect(effect);
+    let made = match begun.and_then(effects::id) {
+        Some(id) => Made { id },
+        None => {
+            let from = from.cloned().ok_or_else(|| {
+                Error::new(ErrorKind::Capture(
+                    "there is no machine to make it from".to_owned(),
+                ))
+            })?;
+            let new = NewImage {
+                instance: from,
+                name: ctx.prepared.ami_name.clone(),
+                description: ctx.prepared.description.clone(),
+                tags: ctx.prepared.image_tags.clone(),
+                volumes: Vec::new(),
+            };
+            let intent = NamedIntent::intent(effect.clone(), IMAGE, &new.name, IMAGE);
+            let call = Call::new(ctx, new);
+            let made = match begun {
+                None => ctx.effect(intent, call.make()).await,
+                // Asked for, and never answered. Its name is this bake's alone, and
+                // EC2 has no two images of one name: asking again makes no second.
+                Some(_) => {
+                    let again = async move {
+                        match call.made().await {
+                            Some(made) => Ok(made),
+                            None => call.make().await,
+                        }
+                    };
+                    ctx.take_up(effect, again).await
+                }
+            };
+            made.map_err(|error| of_effect(error, |error| ErrorKind::Capture(error.to_string())))?
+        }
     };
-    let intent = NamedIntent::intent(effect.clone(), IMAGE, &new.name, IMAGE);
-    let gateway = ctx.gateway.clone();
-    let (poll, cancel) = (ctx.settings.poll, ctx.cancel.clone());
-    let turn = Turn::new(ctx);
-    let apply = async move {
+    ctx.created(IMAGE, &made.id);
+    ImageId::new(made.id).map_err(|error| Error::new(ErrorKind::Capture(error.to_string())))
+}
+
+/// CreateImage, with what belongs to it. It outlives whoever waits for it.
+struct Call {
+    gateway: Gateway,
+    new: NewImage,
+    poll: Duration,
+    cancel: CancellationToken,
+    turn: Turn,
+}
+
+impl Call {
+    fn new(ctx: &Context, new: NewImage) -> Self {
+        Self {
+            gateway: ctx.gateway.clone(),
+            new,
+            poll: ctx.settings.poll,
+            cancel: ctx.cancel.clone(),
+            turn: Turn::new(ctx),
+        }
+    }
+
+    async fn make(self) -> Result<Made, forno_aws::Error> {
         let error = loop {
-            match gateway.create_image(&new).await {
+            match self.gateway.create_image(&self.new).await {
                 Ok(id) => return Ok(Made { id: id.to_string() }),
-                Err(error) if error.kind() == Kind::Busy && turn.comes(&error).await => {}
+                Err(error) if error.kind() == Kind::Busy && self.turn.comes(&error).await => {}
                 Err(error) => break error,
             }
         };
-        // There is no token. The name with our tag is proof that the call
-        // whose answer was lost has worked.
-        let look = || async {
-            let images = gateway.images_named(&new.name).await?;
-            Ok(images
-                .into_iter()
-                .find(|image| image.tags.get(names::BAKE) == new.tags.get(names::BAKE)))
-        };
-        if may_be_there(&error)
-            && let Some(image) = adopt(poll, &cancel, look).await
-        {
-            return Ok(Made {
-                id: image.id.to_string(),
-            });
+        if may_be_there(&error) {
+            return self.made().await.ok_or(error);
         }
         Err(error)
-    };
-    let made = ctx
-        .effect(intent, apply)
-        .await
-        .map_err(|error| of_effect(error, |error| ErrorKind::Capture(error.to_string())))?;
-    ctx.created(IMAGE, &made.id);
-    ImageId::new(made.id).map_err(|error| Error::new(ErrorKind::Capture(error.to_string())))
+    }
+
+    /// What a call without an answer has made, if it shows. There is no token, but
+    /// the name with our tag is proof.
+    async fn made(&self) -> Option<Made> {
+        let look = || async {
+            let images = self.gateway.images_named(&self.new.name).await?;
+            Ok(images
+                .into_iter()
+                .find(|image| image.tags.get(names::BAKE) == self.new.tags.get(names::BAKE)))
+        };
+        let image = adopt(self.poll, &self.cancel, look).await?;
+        Some(Made {
+            id: image.id.to_string(),
+        })
+    }
 }
 
 /// EC2 makes only so many snapshots at once, and wants a dozen seconds between two

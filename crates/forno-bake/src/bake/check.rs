@@ -7,7 +7,7 @@ use super::context::Context;
 use super::guest_steps::{check as translate, of_step};
 use super::provision::run;
 use crate::plan::ids;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, folder};
 
 /// All of them, also after one that fails: who mends a recipe wants to know
 /// everything that is wrong.
@@ -19,8 +19,12 @@ pub(super) async fn check(ctx: &Context, builder: &Connected) -> Result<(), Erro
             name: one.name.clone(),
             error,
         };
-        match run(ctx, builder, &ids::check(index), &translate(one), failed).await {
-            Ok(_) => {}
+        let id = ids::check(index);
+        if ctx.has_passed(&id, &builder.machine.effect) {
+            continue;
+        }
+        match run(ctx, builder, &id, &translate(one), failed).await {
+            Ok(_) => ctx.pass(&id, &builder.machine.effect).await?,
             Err(error) if matches!(error.kind, ErrorKind::Check { .. }) => {
                 failure.get_or_insert(error);
             }
@@ -32,6 +36,12 @@ pub(super) async fn check(ctx: &Context, builder: &Connected) -> Result<(), Erro
 
 pub(super) async fn inventory(ctx: &Context, builder: &Connected) -> Result<Vec<Package>, Error> {
     let step = ids::inventory();
+    let on = &builder.machine.effect;
+    if ctx.has_passed(&step, on)
+        && let Some(packages) = listed(ctx)
+    {
+        return Ok(packages);
+    }
     let work = async {
         builder
             .guest
@@ -44,6 +54,19 @@ pub(super) async fn inventory(ctx: &Context, builder: &Connected) -> Result<Vec<
                 })
             })
     };
-    ctx.step(&step, raced(ctx, &step, &builder.machine, work))
-        .await
+    let packages = ctx
+        .step(&step, raced(ctx, &step, &builder.machine, work))
+        .await?;
+    folder::write_json(&folder::packages(&ctx.folder), &packages)
+        .map_err(Error::io("write what is installed"))?;
+    if !ctx.has_passed(&step, on) {
+        ctx.pass(&step, on).await?;
+    }
+    Ok(packages)
+}
+
+/// As it was listed before, by whichever process.
+pub(super) fn listed(ctx: &Context) -> Option<Vec<Package>> {
+    let bytes = fs_err::read(folder::packages(&ctx.folder)).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }

@@ -45,10 +45,14 @@ pub(super) async fn connect(
         let lifeline = Lifeline::start(ctx, &link);
         remember(ctx, &machine, &agent)?;
         let guest = Guest::new(Arc::clone(&link) as Arc<dyn forno_link::Link>);
-        let ready = raced(ctx, step, &machine, wait_ready(ctx, step, &guest)).await;
-        if let Err(error) = ready {
-            link.close().await;
-            return Err(error);
+        // It was ready once; what has begun on it since need not be waited for.
+        if !ctx.has_passed(step, &machine.effect) {
+            let ready = raced(ctx, step, &machine, wait_ready(ctx, step, &guest)).await;
+            if let Err(error) = ready {
+                link.close().await;
+                return Err(error);
+            }
+            ctx.pass(step, &machine.effect).await?;
         }
         let connected = Arc::new(Connected {
             machine,

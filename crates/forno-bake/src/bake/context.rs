@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use forno_aws::{Gateway, Heartbeat, Wait, WaitError};
 use forno_events::{Emitter, Event, Outcome, Resource, Severity, StepId, Stream};
 use forno_guest::StepContext;
-use forno_saga::{Intent, Ladder, RunError, Saga};
+use forno_saga::{Body, EffectId, Intent, Ladder, RunError, Saga};
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) cancel: CancellationToken,
     pub(crate) folder: PathBuf,
     pub(crate) phases: Mutex<Vec<PhaseTime>>,
+    /// Steps that an earlier process told to have ended well on the last builder.
+    pub(crate) told: Vec<StepId>,
     /// The machine that can be looked into now.
     pub(crate) machine: Mutex<Option<Arc<Connected>>>,
     /// What a person answered when asked about a failure.
@@ -86,17 +89,7 @@ impl Context {
         Box::pin(async move {
             let started = Instant::now();
             let result = work.await;
-            let elapsed_ms = millis(started.elapsed());
-            let mut phases = lock(&self.phases);
-            // A phase that begins anew, on another machine, goes on.
-            match phases.iter_mut().find(|time| time.phase == name) {
-                Some(time) => time.elapsed_ms = time.elapsed_ms.saturating_add(elapsed_ms),
-                None => phases.push(PhaseTime {
-                    phase: name.to_owned(),
-                    elapsed_ms,
-                }),
-            }
-            drop(phases);
+            PhaseTime::add(&mut lock(&self.phases), name, millis(started.elapsed()));
             result
         })
     }
@@ -112,6 +105,41 @@ impl Context {
     {
         let apply = async move { apply.await.map_err(CallError) };
         Box::pin(self.saga.run(intent, &self.cancel, apply))
+    }
+
+    /// An effect that another process has begun and was never answered about.
+    pub(crate) fn take_up<T>(
+        &self,
+        effect: &EffectId,
+        apply: impl Future<Output = Result<T, forno_aws::Error>> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, RunError<CallError>>>
+    where
+        T: Serialize + Send + 'static,
+    {
+        let apply = async move { apply.await.map_err(CallError) };
+        Box::pin(self.saga.take_up(effect.clone(), &self.cancel, apply))
+    }
+
+    /// Whether this step need not be done again on this machine.
+    pub(crate) fn has_passed(&self, step: &StepId, on: &EffectId) -> bool {
+        self.saga.ledger().fold().has_passed(step.as_str(), on)
+    }
+
+    /// It need not be done again, whatever becomes of this process.
+    pub(crate) async fn pass(&self, step: &StepId, on: &EffectId) -> Result<(), Error> {
+        let passed = Body::Passed {
+            step: step.to_string(),
+            on: on.clone(),
+        };
+        Ok(self.saga.ledger().record(passed).await?)
+    }
+
+    /// How much of its time the bake has left, by the clock: its machines go by it.
+    pub(crate) fn time_left(&self) -> Duration {
+        let used = Timestamp::now().duration_since(self.prepared.started);
+        let used = Duration::try_from(used).unwrap_or_default();
+        let total = self.prepared.recipe.builder.timeouts.total.get();
+        total.saturating_sub(used)
     }
 
     /// A wait that makes itself heard under `step`.
@@ -174,18 +202,8 @@ impl Context {
         lock(&self.phases).clone()
     }
 
-    /// Steps that were cut off get an end of their own, so that nobody waits
-    /// for one.
     pub(crate) fn close_steps(&self, outcome: Outcome) {
-        for (step, attempt, elapsed) in self.journal.open_steps() {
-            self.emitter.emit(Event::StepFinished {
-                step,
-                outcome,
-                attempt,
-                elapsed_ms: millis(elapsed),
-                message: None,
-            });
-        }
+        self.journal.close_steps(outcome);
     }
 
     /// Whether the machine of a failure shall be left for a look: asked once.

@@ -144,10 +144,35 @@ pub(super) async fn launch(
     .with_hint("name more types in builder.instance_types or more subnets in builder.subnet_ids"))
 }
 
+/// A machine that another process has launched.
+pub(super) async fn find(
+    ctx: &Context,
+    step: &StepId,
+    effect: EffectId,
+    id: &InstanceId,
+    host_key: HostKey,
+) -> Result<Running, Error> {
+    let instance = run(ctx, step, id)
+        .await
+        .map_err(|error| of_wait(&error, ErrorKind::NoBuilder))?;
+    Ok(Running {
+        address: address(&instance)?,
+        effect,
+        id: id.clone(),
+        host_key,
+    })
+}
+
 /// What the work on a machine failed with: given back where that was not the loss
 /// of the machine, or where enough of them were lost. Otherwise it is told, the dead
 /// one begins to go, and the work may begin anew on another.
-pub(super) async fn lost(ctx: &Context, effect: &EffectId, error: Error) -> Result<(), Error> {
+pub(super) async fn lost(
+    ctx: &Context,
+    role: &str,
+    places: &[Place],
+    effect: &EffectId,
+    error: Error,
+) -> Result<(), Error> {
     if !error.is_loss() || ctx.ladder.rung() > Rung::Running {
         return Err(error);
     }
@@ -157,13 +182,15 @@ pub(super) async fn lost(ctx: &Context, effect: &EffectId, error: Error) -> Resu
         return Err(error.with_hint(hint));
     }
     ctx.close_steps(forno_events::Outcome::Failed);
+    let next = places
+        .get(ctx.launches(role) % places.len().max(1))
+        .map_or_else(|| "another machine".to_owned(), ToString::to_string);
     ctx.note(
         Severity::Warning,
-        format!(
-            "{error}; going on from the start of it on another machine ({lost} of {RELAUNCHES})"
-        ),
+        format!("{error}; begun anew on {next}, {lost} of {RELAUNCHES}"),
     );
     super::connect::forget(ctx);
+    super::runs::forget_all(ctx);
     teardown::begin(ctx, effect).await;
     Ok(())
 }
@@ -208,7 +235,9 @@ impl Context {
                     id: instance.id.to_string(),
                 }),
                 Err(error) if error.outcome() == Outcome::Unknown => {
-                    adopt(&gateway, &launch, poll).await.ok_or(error)
+                    adopt(&gateway, &launch.client_token, poll)
+                        .await
+                        .ok_or(error)
                 }
                 Err(error) => Err(error),
             }
@@ -259,10 +288,14 @@ async fn start(
 }
 
 /// The machine of a launch whose answer was lost, if it shows.
-async fn adopt(gateway: &Gateway, launch: &Launch, poll: std::time::Duration) -> Option<Made> {
+pub(super) async fn adopt(
+    gateway: &Gateway,
+    client_token: &str,
+    poll: std::time::Duration,
+) -> Option<Made> {
     let until = forno_saga::Deadline::after(ADOPT_WITHIN);
     loop {
-        if let Ok(instances) = gateway.instances_of_token(&launch.client_token).await
+        if let Ok(instances) = gateway.instances_of_token(client_token).await
             && let Some(instance) = instances.iter().find(|one| !one.state.is_ending())
         {
             return Some(Made {

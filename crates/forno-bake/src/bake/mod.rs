@@ -15,15 +15,19 @@ mod machine;
 mod prove;
 mod provision;
 mod run;
+mod runs;
 mod seal;
 mod security_group;
+mod taken;
 mod teardown;
 mod undo;
 mod user_data;
 
+pub(crate) use capture::{is_image, may_become};
 pub(crate) use effects::{
     IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, PlaceOf, SECURITY_GROUP, id,
     intent, resource,
 };
-pub(crate) use run::{bake, mark_finished};
+pub(crate) use key_pair::forget;
+pub(crate) use run::{From, bake, mark_finished, resume};
 pub(crate) use undo::{CloudUndo, command};

@@ -6,6 +6,7 @@ use forno_link::Link as _;
 
 use super::connect::connect;
 use super::context::Context;
+use super::effects::is_numbered;
 use super::guest_steps::test as translate;
 use super::key_pair::{self, Key};
 use super::machine::{self, Running, Wanted, launch};
@@ -24,6 +25,7 @@ pub(super) async fn prove(
     groups: &[SecurityGroupId],
 ) -> Result<(), Error> {
     let step = ids::prover();
+    retire(ctx).await;
     let mut imported = None;
     loop {
         let (key, running) = ctx
@@ -48,9 +50,28 @@ pub(super) async fn prove(
         let effect = running.effect.clone();
         match test(ctx, running, &key).await {
             Ok(()) => return Ok(()),
-            Err(error) => machine::lost(ctx, &effect, error).await?,
+            Err(error) => {
+                let places = &ctx.prepared.prove_places;
+                machine::lost(ctx, ROLE, places, &effect, error).await?;
+            }
         }
         imported = Some(key);
+    }
+}
+
+/// A machine that another process has started for it is not gone on with: its key
+/// was that one's alone.
+async fn retire(ctx: &Context) {
+    super::runs::forget_all(ctx);
+    let fold = ctx.saga.ledger().fold();
+    let machines = fold
+        .effects()
+        .iter()
+        .filter(|effect| is_numbered(effect.id.as_str(), ROLE));
+    for effect in machines.chain(key_pair::of_role(&fold, KEY_ROLE)) {
+        if effect.is_unreleased() {
+            teardown::begin(ctx, &effect.id).await;
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::connect::{Connected, raced};
 use super::context::Context;
 use super::guest_steps::{of_step, step};
 use super::machine::gone_after_all;
+use super::runs;
 use crate::journal::Journal;
 use crate::plan::ids;
 use crate::{Answer, Ask, Error, ErrorKind, OnFailure, Question};
@@ -17,6 +18,9 @@ use crate::{Answer, Ask, Error, ErrorKind, OnFailure, Question};
 pub(super) async fn provision(ctx: &Context, builder: &Connected) -> Result<(), Error> {
     for (index, one) in ctx.prepared.recipe.steps.iter().enumerate() {
         let id = ids::step(index);
+        if ctx.has_passed(&id, &builder.machine.effect) {
+            continue;
+        }
         let name = one.name.clone();
         loop {
             let failed = |error| ErrorKind::Step {
@@ -30,6 +34,7 @@ pub(super) async fn provision(ctx: &Context, builder: &Connected) -> Result<(), 
                 Err(error) => return Err(error),
             }
         }
+        ctx.pass(&id, &builder.machine.effect).await?;
     }
     Ok(())
 }
@@ -50,9 +55,13 @@ pub(super) async fn run(
             journal: ctx.journal.clone(),
         }) as Arc<dyn Decide>
     });
+    context.resume = runs::cut_off(ctx, id);
+    context.runs = Some(runs::log(ctx, id));
     let mut lost = false;
     let work = async {
-        machine.guest.run(step, &context).await.map_err(|error| {
+        let done = machine.guest.run(step, &context).await;
+        runs::over(ctx, id);
+        done.map_err(|error| {
             lost = error.is_lost();
             of_step(&error, failed)
         })

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use forno_aws::{Gateway, Image, InstanceId, Kind, SecurityGroupId, SnapshotId, Tags};
 use forno_events::{Emitter, Event, Outcome, Severity};
@@ -17,10 +17,11 @@ use super::context::{Context, of_wait};
 use super::effects::{KEY_PAIR, PlaceOf};
 use super::key_pair::Key;
 use super::machine::Running;
+use super::taken::{self, Taken};
 use super::{builder, capture, check, connect, hold, key_pair, machine, prove, provision, seal};
 use super::{security_group, teardown};
-use crate::journal::{Hub, Journal, Masker};
-use crate::manifest::{MANIFEST_VERSION, Manifest};
+use crate::journal::{Hub, Journal, Masker, Past};
+use crate::manifest::Manifest;
 use crate::plan::{Prepared, ids};
 use crate::{BakeReport, Error, ErrorKind, ExitCode, OnFailure, Settings, folder, names};
 
@@ -36,85 +37,79 @@ pub(crate) async fn bake(
     hub: Hub,
     prepared: Prepared,
 ) -> Result<BakeReport, Error> {
-    let ctx = begin(gateway, settings, ladder, hub, prepared)?;
-    let _announcer = announce_cancellation(ctx.emitter.clone(), ctx.ladder.clone());
-    let started = Instant::now();
-    let total = Deadline::after(ctx.prepared.recipe.builder.timeouts.total.get());
-    tell_start(&ctx);
-
-    // The point of no return: first in the ledger, so that this bake never
-    // undoes its own image again.
-    let worked = match surely(work(&ctx, &total)).await {
-        Ok(proven) => match ctx.saga.keep(vec![proven.effect.clone()]).await {
-            Ok(()) => Ok(proven),
-            Err(error) => Err(Error::new(error)),
-        },
-        Err(error) => Err(error),
-    };
-    let (finished, mut error) = match worked {
-        Ok(proven) => {
-            let marked = ctx.phase("finish", finish(&ctx, &proven.image)).await;
-            (Some(proven), marked.err())
-        }
-        Err(error) => (None, Some(error)),
-    };
-    let kept = match &error {
-        Some(error) if finished.is_none() && ctx.wants_hold(error).await => {
-            ctx.close_steps(Outcome::Failed);
-            hold::hold(&ctx, &total).await
-        }
-        _ => false,
-    };
-    ctx.close_steps(Outcome::Cancelled);
-    let unreleased = ctx.phase("teardown", teardown::all(&ctx)).await;
-
-    if let Some(proven) = &finished
-        && let Err(failed) = write_manifest(&ctx, &proven.image, &proven.packages)
-    {
-        error.get_or_insert(failed);
-    }
-    Ok(end(
-        &ctx,
-        started,
-        finished.map(|proven| proven.image),
-        error,
-        unreleased,
-        kept,
-    )
-    .await)
-}
-
-fn begin(
-    gateway: Gateway,
-    settings: Settings,
-    ladder: Ladder,
-    hub: Hub,
-    prepared: Prepared,
-) -> Result<Context, Error> {
-    use secrecy::ExposeSecret as _;
-    let masker = Masker::new(
-        prepared
-            .recipe
-            .secrets()
-            .map(|(name, secret)| (name, secret.expose_secret())),
-    )?;
     let dir = settings.bakes().join(prepared.bake.as_str());
     let place = PlaceOf::new(&gateway, prepared.identity.as_ref());
+    let masker = masker(&prepared)?;
     let ledger = Ledger::create(
         &dir,
         &prepared.bake,
         serde_json::to_value(&place).unwrap_or_default(),
     )?;
+    folder::write_json(&folder::plan(&dir), &prepared.save())
+        .map_err(Error::io("write the plan of the bake"))?;
     let journal = Journal::create(&dir, prepared.bake.clone(), masker, hub)
         .map_err(Error::io("record the bake"))?;
     folder::write_json(&folder::recipe(&dir), &*prepared.recipe)
         .map_err(Error::io("write the resolved recipe"))?;
-    Ok(Context {
+    let ctx = context(
+        gateway,
+        settings,
+        ladder,
+        prepared,
+        journal,
+        ledger,
+        Past::default(),
+    );
+    tell_start(&ctx);
+    Ok(see_through(&ctx, From::Nothing).await)
+}
+
+/// Goes on with a bake of another process; an error means that nothing was changed.
+pub(crate) async fn resume(
+    gateway: Gateway,
+    settings: Settings,
+    ladder: Ladder,
+    hub: Hub,
+    prepared: Prepared,
+    ledger: Ledger,
+    from: From,
+) -> Result<BakeReport, Error> {
+    let masker = masker(&prepared)?;
+    let (journal, past) = Journal::reopen(ledger.dir(), prepared.bake.clone(), masker, hub)
+        .map_err(Error::io("go on recording the bake"))?;
+    let ctx = context(gateway, settings, ladder, prepared, journal, ledger, past);
+    tell_start(&ctx);
+    ctx.note(Severity::Info, "taken up from a process that is gone");
+    taken::tell_passed(&ctx, matches!(from, From::Image));
+    Ok(see_through(&ctx, from).await)
+}
+
+fn masker(prepared: &Prepared) -> Result<Masker, Error> {
+    use secrecy::ExposeSecret as _;
+    Ok(Masker::new(
+        prepared
+            .recipe
+            .secrets()
+            .map(|(name, secret)| (name, secret.expose_secret())),
+    )?)
+}
+
+fn context(
+    gateway: Gateway,
+    settings: Settings,
+    ladder: Ladder,
+    prepared: Prepared,
+    journal: Journal,
+    ledger: Ledger,
+    past: Past,
+) -> Context {
+    Context {
         emitter: journal.emitter(),
         cancel: ladder.token().child_token(),
+        folder: ledger.dir().to_owned(),
         saga: Saga::new(ledger),
-        folder: dir,
-        phases: Mutex::default(),
+        phases: Mutex::new(past.phases),
+        told: past.done,
         machine: Mutex::default(),
         keep: Mutex::default(),
         lost: AtomicUsize::default(),
@@ -123,7 +118,57 @@ fn begin(
         prepared,
         journal,
         ladder,
-    })
+    }
+}
+
+/// Where the work begins.
+#[derive(Debug)]
+pub(crate) enum From {
+    Nothing,
+    /// A builder that another process has left.
+    Builder,
+    /// An image that another process has made, or may have.
+    Image,
+}
+
+/// To the end, whatever it is.
+async fn see_through(ctx: &Context, from: From) -> BakeReport {
+    let _announcer = announce_cancellation(ctx.emitter.clone(), ctx.ladder.clone());
+    let total = Deadline::after(ctx.time_left());
+    // The point of no return: first in the ledger, so that this bake never
+    // undoes its own image again.
+    let worked = match surely(work(ctx, from, &total)).await {
+        Ok(proven) => match ctx.saga.keep(vec![proven.effect.clone()]).await {
+            Ok(()) => Ok(proven),
+            Err(error) => Err(Error::new(error)),
+        },
+        Err(error) => Err(error),
+    };
+    let (finished, mut error) = match worked {
+        Ok(proven) => {
+            let marked = ctx.phase("finish", finish(ctx, &proven.image)).await;
+            (Some(proven), marked.err())
+        }
+        Err(error) => (None, Some(error)),
+    };
+    let kept = match &error {
+        Some(error) if finished.is_none() && ctx.wants_hold(error).await => {
+            ctx.close_steps(Outcome::Failed);
+            hold::hold(ctx, &total).await
+        }
+        _ => false,
+    };
+    ctx.close_steps(Outcome::Cancelled);
+    let unreleased = ctx.phase("teardown", teardown::all(ctx)).await;
+    key_pair::forget(&ctx.prepared.bake);
+
+    if let Some(proven) = &finished
+        && let Err(failed) = write_manifest(ctx, &proven.image, &proven.packages)
+    {
+        error.get_or_insert(failed);
+    }
+    let image = finished.map(|proven| proven.image);
+    end(ctx, image, error, unreleased, kept).await
 }
 
 fn tell_start(ctx: &Context) {
@@ -182,8 +227,8 @@ async fn surely<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Er
 }
 
 /// All phases up to the proof, as long as nobody stops them.
-async fn work(ctx: &Context, total: &Deadline) -> Result<Proven, Error> {
-    let phases = phases(ctx);
+async fn work(ctx: &Context, from: From, total: &Deadline) -> Result<Proven, Error> {
+    let phases = phases(ctx, from);
     tokio::pin!(phases);
     let interrupted = || {
         Error::cancelled(
@@ -202,7 +247,7 @@ async fn work(ctx: &Context, total: &Deadline) -> Result<Proven, Error> {
         () = ctx.ladder.reached(Rung::Undo) => interrupted(),
         () = total.reached() => Error::new(ErrorKind::OutOfTime {
             what: "the bake".to_owned(),
-            limit: total.limit(),
+            limit: ctx.prepared.recipe.builder.timeouts.total.get(),
             exit: ExitCode::StepFailed,
         })
         .with_hint("raise builder.timeouts.total, or find out what takes so long with `forno show`"),
@@ -214,27 +259,71 @@ async fn work(ctx: &Context, total: &Deadline) -> Result<Proven, Error> {
     }
 }
 
-async fn phases(ctx: &Context) -> Result<Proven, Error> {
-    let step = ids::key_pair();
-    let key = ctx
-        .phase("key", ctx.step(&step, key_pair::import(ctx, KEY_PAIR)))
-        .await?;
-    let groups = ctx.phase("network", groups(ctx)).await?;
-    let built = build(ctx, &key, &groups).await?;
+async fn phases(ctx: &Context, from: From) -> Result<Proven, Error> {
+    let (built, groups) = match from {
+        From::Nothing => begin(ctx).await?,
+        From::Builder => go_on(ctx).await?,
+        From::Image => (None, taken::groups(ctx).await?),
+    };
+    let packages = match &built {
+        Some(built) => built.packages.clone(),
+        None => check::listed(ctx).unwrap_or_default(),
+    };
+    let machine = match built {
+        Some(built) => Some((built.effect, built.id)),
+        None => taken::captured_from(ctx),
+    };
     let (effect, image) = ctx
-        .phase("capture", capture::capture(ctx, &built.id))
+        .phase(
+            "capture",
+            capture::capture(ctx, machine.as_ref().map(|(_, id)| id)),
+        )
         .await?;
     // The builder has done its work; its end delays nobody.
     let (proven, ()) = tokio::join!(
         ctx.phase("prove", prove::prove(ctx, &image, &groups)),
-        teardown::begin(ctx, &built.effect),
+        async {
+            if let Some((effect, _)) = &machine {
+                teardown::begin(ctx, effect).await;
+            }
+        },
     );
     proven?;
     Ok(Proven {
         effect,
         image,
-        packages: built.packages,
+        packages,
     })
+}
+
+/// Key, network and builder, made anew.
+async fn begin(ctx: &Context) -> Result<(Option<Built>, Vec<SecurityGroupId>), Error> {
+    let step = ids::key_pair();
+    let key = ctx
+        .phase("key", ctx.step(&step, key_pair::import(ctx, KEY_PAIR)))
+        .await?;
+    key_pair::keep(ctx, &key);
+    let groups = ctx.phase("network", groups(ctx)).await?;
+    let built = build(ctx, &key, &groups, None).await?;
+    Ok((Some(built), groups))
+}
+
+/// Key, network and builder of another process.
+async fn go_on(ctx: &Context) -> Result<(Option<Built>, Vec<SecurityGroupId>), Error> {
+    let taken = ctx.phase("builder", taken::builder(ctx)).await?;
+    let groups = taken::groups(ctx).await?;
+    let built = match taken {
+        Taken::Working(running, key) => build(ctx, &key, &groups, Some(running)).await?,
+        Taken::Sealed { effect, id } => {
+            ctx.phase("capture", capture::stop(ctx, &id)).await?;
+            Built {
+                effect,
+                id,
+                packages: check::listed(ctx).unwrap_or_default(),
+            }
+        }
+    };
+    Ok((Some(built), groups))
 }
 
 /// A builder that has done its work and stands still.
@@ -244,12 +333,21 @@ struct Built {
     packages: Vec<Package>,
 }
 
-/// From nothing to a stopped builder, again from the start when EC2 takes one away.
-async fn build(ctx: &Context, key: &Key, groups: &[SecurityGroupId]) -> Result<Built, Error> {
+/// To a stopped builder, again from the start when EC2 takes one away.
+async fn build(
+    ctx: &Context,
+    key: &Key,
+    groups: &[SecurityGroupId],
+    mut there: Option<Running>,
+) -> Result<Built, Error> {
     loop {
-        let running = ctx
-            .phase("builder", builder::start(ctx, key, groups))
-            .await?;
+        let running = match there.take() {
+            Some(running) => running,
+            None => {
+                ctx.phase("builder", builder::start(ctx, key, groups))
+                    .await?
+            }
+        };
         let (effect, id) = (running.effect.clone(), running.id.clone());
         match work_on(ctx, running, key).await {
             Ok(packages) => {
@@ -259,7 +357,10 @@ async fn build(ctx: &Context, key: &Key, groups: &[SecurityGroupId]) -> Result<B
                     packages,
                 });
             }
-            Err(error) => machine::lost(ctx, &effect, error).await?,
+            Err(error) => {
+                let places = &ctx.prepared.places;
+                machine::lost(ctx, builder::ROLE, places, &effect, error).await?;
+            }
         }
     }
 }
@@ -342,37 +443,19 @@ pub(crate) async fn mark_finished(
 }
 
 fn write_manifest(ctx: &Context, image: &Image, packages: &[Package]) -> Result<(), Error> {
-    let prepared = &ctx.prepared;
-    let manifest = Manifest {
-        v: MANIFEST_VERSION,
-        bake: prepared.bake.clone(),
-        image: prepared.recipe.name.clone(),
-        image_id: image.id.to_string(),
-        image_name: prepared.ami_name.clone(),
-        snapshots: image.snapshots().map(ToString::to_string).collect(),
-        region: prepared.region.clone(),
-        account: prepared.account(),
-        source_id: prepared.source.id.to_string(),
-        source_name: prepared.source.name.clone(),
-        digest: prepared.digest.clone(),
-        forno_version: ctx.settings.forno_version.clone(),
-        started: prepared.started,
-        finished: Timestamp::now(),
-        phases: ctx.phase_times(),
-        packages: packages.to_vec(),
-        tags: prepared
-            .image_tags
-            .iter()
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect(),
-    };
+    let manifest = Manifest::of(
+        &ctx.prepared.save(),
+        image,
+        packages.to_vec(),
+        ctx.phase_times(),
+        &ctx.settings.forno_version,
+    );
     folder::write_json(&folder::manifest(&ctx.folder), &manifest)
         .map_err(Error::io("write the manifest"))
 }
 
 async fn end(
     ctx: &Context,
-    started: Instant,
     image: Option<Image>,
     error: Option<Error>,
     unreleased: Vec<Unreleased>,
@@ -400,22 +483,10 @@ async fn end(
         error: error.map(|error| error.masked(&ctx.journal)),
         unreleased,
         kept,
-        elapsed: started.elapsed(),
+        elapsed: ctx.journal.elapsed(),
         reason: ctx.prepared.change.reason(),
     };
-    ctx.emitter.emit(Event::BakeFinished {
-        outcome: match &report.error {
-            None => Outcome::Ok,
-            Some(error) if error.exit_code() == ExitCode::Interrupted => Outcome::Cancelled,
-            Some(_) => Outcome::Failed,
-        },
-        exit_code: report.exit_code().code(),
-        image_id: report.image_id.clone(),
-        image_name: report.image_name.clone(),
-        error: report.error.as_ref().map(Error::full),
-        hint: report.error.as_ref().and_then(Error::hint),
-        leaks: u32::try_from(report.unreleased.len()).unwrap_or(u32::MAX),
-    });
+    ctx.emitter.emit(report.finished());
     report
 }
 

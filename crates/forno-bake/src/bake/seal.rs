@@ -52,6 +52,7 @@ pub(super) async fn seal(ctx: &Context, builder: &Connected, key: &Key) -> Resul
             format!("the timers of the dead man's switch are not stopped ({why}); they are in memory, not in the image"),
         );
     }
+    ctx.pass(&step, &builder.machine.effect).await?;
     builder.link.close().await;
     super::connect::forget(ctx);
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forno_aws::{IngressRule, Kind, Outcome, SecurityGroupId};
+use forno_aws::{Cidr, IngressRule, Kind, Outcome, SecurityGroupId};
 use forno_events::StepId;
 use forno_saga::EffectId;
 
@@ -60,9 +60,19 @@ pub(super) async fn create(ctx: &Context, step: &StepId) -> Result<SecurityGroup
     let id = SecurityGroupId::new(made.id)
         .map_err(|error| Error::new(ErrorKind::NoBuilder(error.to_string())))?;
 
-    // Not an effect of its own: a rule goes with its group, and opening what is
-    // open already does no harm.
-    for from in &ctx.prepared.ingress {
+    open(ctx, step, &id, &ctx.prepared.ingress).await?;
+    Ok(id)
+}
+
+/// Not an effect of its own: a rule goes with its group, and opening what is open
+/// already does no harm.
+pub(super) async fn open(
+    ctx: &Context,
+    step: &StepId,
+    id: &SecurityGroupId,
+    sources: &[Cidr],
+) -> Result<(), Error> {
+    for from in sources {
         let rule = IngressRule {
             port: SSH,
             from: *from,
@@ -72,10 +82,10 @@ pub(super) async fn create(ctx: &Context, step: &StepId) -> Result<SecurityGroup
         loop {
             let opened = ctx
                 .wait(step, "the security group to be known", VISIBLE_WITHIN)
-                .of(&id)
+                .of(id)
                 .while_refused(
                     |error| error.kind() == Kind::NotFound,
-                    || ctx.gateway.allow_ingress(&id, &rule),
+                    || ctx.gateway.allow_ingress(id, &rule),
                 )
                 .await;
             match opened {
@@ -93,5 +103,5 @@ pub(super) async fn create(ctx: &Context, step: &StepId) -> Result<SecurityGroup
             }
         }
     }
-    Ok(id)
+    Ok(())
 }

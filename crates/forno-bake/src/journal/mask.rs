@@ -205,6 +205,11 @@ impl StreamMask {
         self.release(masker.nodes[self.at].open)
     }
 
+    /// Nothing is held back, and no secret may have begun.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.held.is_empty() && self.at == 0
+    }
+
     /// Nothing more comes: gives the rest.
     pub(crate) fn finish(&mut self) -> Vec<String> {
         self.at = 0;

@@ -3,6 +3,7 @@
 mod forms;
 mod hub;
 mod mask;
+mod past;
 mod record;
 
 pub(crate) use forms::on_disk;
@@ -10,4 +11,5 @@ pub(crate) use hub::Hub;
 pub use hub::Subscription;
 pub(crate) use mask::StreamMask;
 pub use mask::{Masker, TooShort};
+pub(crate) use past::Past;
 pub(crate) use record::{Journal, millis};

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use forno_events::{
-    BakeId, Emitter, Envelope, Event, SCHEMA_VERSION, Severity, Sink, StepId, Stream,
+    BakeId, Emitter, Envelope, Event, Outcome, SCHEMA_VERSION, Severity, Sink, StepId, Stream,
 };
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::past::Past;
 use super::{Hub, Masker, StreamMask};
 use crate::folder;
 
@@ -26,6 +27,8 @@ struct Inner {
     bake: BakeId,
     dir: PathBuf,
     started: Instant,
+    /// What earlier processes took.
+    before: Duration,
     masker: Masker,
     hub: Hub,
     state: Mutex<State>,
@@ -39,6 +42,8 @@ struct State {
     open: Vec<(StepId, u32, Instant)>,
     /// Few at a time.
     streams: Vec<(StepId, Stream, StreamMask)>,
+    /// Lines that an earlier process has told and this one will hear again.
+    again: Vec<(StepId, Stream, usize)>,
 }
 
 impl std::fmt::Debug for Journal {
@@ -50,22 +55,65 @@ impl std::fmt::Debug for Journal {
 impl Journal {
     /// Begins the recording of a bake in its folder `dir`.
     pub(crate) fn create(dir: &Path, bake: BakeId, masker: Masker, hub: Hub) -> io::Result<Self> {
+        Self::over(dir, bake, masker, hub, &Past::default())
+    }
+
+    /// Goes on with the recording of a process that is gone; with what that one told.
+    pub(crate) fn reopen(
+        dir: &Path,
+        bake: BakeId,
+        masker: Masker,
+        hub: Hub,
+    ) -> io::Result<(Self, Past)> {
+        let past = Past::read(dir)?;
+        let journal = Self::over(dir, bake, masker, hub, &past)?;
+        Ok((journal, past))
+    }
+
+    fn over(dir: &Path, bake: BakeId, masker: Masker, hub: Hub, past: &Past) -> io::Result<Self> {
         fs_err::create_dir_all(folder::steps(dir))?;
         let events = folder::append(&folder::events(dir))?;
+        // Half a line of a process that was killed would spoil the next one.
+        events.set_len(past.length)?;
         Ok(Self(Arc::new(Inner {
             bake,
             dir: dir.to_owned(),
             started: Instant::now(),
+            before: past.elapsed,
             masker,
             hub,
             state: Mutex::new(State {
-                next_index: 0,
+                next_index: past.next_index,
                 events: Some(events),
                 logs: HashMap::new(),
-                open: Vec::new(),
+                open: past
+                    .open
+                    .iter()
+                    .map(|(step, attempt)| (step.clone(), *attempt, Instant::now()))
+                    .collect(),
                 streams: Vec::new(),
+                again: Vec::new(),
             }),
         })))
+    }
+
+    /// Since the bake began, without the time in which no process worked on it.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.before + self.0.started.elapsed()
+    }
+
+    /// Steps that were cut off get an end of their own, so that nobody waits
+    /// for one.
+    pub(crate) fn close_steps(&self, outcome: Outcome) {
+        for (step, attempt, elapsed) in self.open_steps() {
+            self.emit(Event::StepFinished {
+                step,
+                outcome,
+                attempt,
+                elapsed_ms: millis(elapsed),
+                message: None,
+            });
+        }
     }
 
     pub(crate) fn emitter(&self) -> Emitter {
@@ -82,6 +130,25 @@ impl Journal {
             .rev()
             .map(|(step, attempt, since)| (step.clone(), *attempt, since.elapsed()))
             .collect()
+    }
+
+    /// The number of the next event; none while lines of this step are held back.
+    pub(crate) fn position(&self, step: &StepId) -> Option<u64> {
+        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = state.streams.iter().filter(|(of, ..)| of == step);
+        streams
+            .all(|(_, _, mask)| mask.is_clear())
+            .then_some(state.next_index)
+    }
+
+    /// The output of this step will begin with what was told from that event on.
+    pub(crate) fn expect_again(&self, step: &StepId, from: u64) {
+        let told = super::past::output(&self.0.dir, step, from);
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.again.extend(
+            told.into_iter()
+                .map(|(stream, lines)| (step.clone(), stream, lines)),
+        );
     }
 
     /// A text without secrets, for what does not pass through events.
@@ -106,6 +173,11 @@ impl Sink for Journal {
                     Event::StepFinished { step, .. } => {
                         state.open.retain(|(open, ..)| open != step);
                         state.flush(inner, Some(step));
+                        state.again.retain(|(of, ..)| of != step);
+                    }
+                    Event::StepRetry { step, .. } => {
+                        state.flush(inner, Some(step));
+                        state.again.retain(|(of, ..)| of != step);
                     }
                     Event::BakeFinished { .. } => state.flush(inner, None),
                     _ => {}
@@ -155,6 +227,9 @@ impl State {
 
     fn output(&mut self, inner: &Inner, step: &StepId, stream: Stream, lines: Vec<String>) {
         for line in lines {
+            if self.is_told_again(step, stream) {
+                continue;
+            }
             self.log(inner, step, &line);
             self.publish(
                 inner,
@@ -165,6 +240,17 @@ impl State {
                 },
             );
         }
+    }
+
+    fn is_told_again(&mut self, step: &StepId, stream: Stream) -> bool {
+        let again = self
+            .again
+            .iter_mut()
+            .find(|(of, kind, lines)| of == step && *kind == stream && *lines > 0);
+        again.is_some_and(|(.., lines)| {
+            *lines -= 1;
+            true
+        })
     }
 
     fn log(&mut self, inner: &Inner, step: &StepId, line: &str) {
@@ -204,7 +290,7 @@ impl State {
             bake: inner.bake.clone(),
             index,
             at: Timestamp::now(),
-            elapsed_ms: millis(inner.started.elapsed()),
+            elapsed_ms: millis(inner.before + inner.started.elapsed()),
             body,
         }
     }
@@ -377,6 +463,36 @@ mod tests {
                 .zip(0..)
                 .all(|(event, at)| event.index == at)
         );
+    }
+
+    #[test]
+    fn another_process_goes_on_where_the_killed_one_was_cut_off() {
+        let mut rig = rig("s3cr3t-t0ken");
+        rig.journal.emit(Event::StepStarted {
+            step: StepId::new("step-01"),
+            attempt: 2,
+        });
+        rig.journal.emit(output("hello"));
+        let path = folder::events(rig.folder.path());
+        let mut whole = fs_err::read(&path).unwrap();
+        whole.extend(b"{\"v\":1,\"ba");
+        fs_err::write(&path, whole).unwrap();
+
+        let masker = Masker::new([("token", "s3cr3t-t0ken")]).unwrap();
+        let bake = rig.folder.id().clone();
+        let (journal, _) = Journal::reopen(rig.folder.path(), bake, masker, Hub::new()).unwrap();
+        rig.journal = journal;
+        assert_eq!(rig.journal.open_steps()[0].1, 2);
+        rig.journal.emit(output("again"));
+        rig.journal.close_steps(Outcome::Cancelled);
+        let events = rig.folder.events().unwrap();
+        let indexes: Vec<u64> = events.iter().map(|event| event.index).collect();
+        assert_eq!(indexes, [0, 1, 2, 3]);
+        assert!(events.is_sorted_by_key(|event| event.elapsed_ms));
+        assert!(matches!(
+            events.last().map(|event| &event.body),
+            Some(Event::StepFinished { attempt: 2, .. })
+        ));
     }
 
     #[test]

@@ -13,7 +13,7 @@ const DEFAULT_ADDRESS_URL: &str = "https://checkip.amazonaws.com";
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-pub(super) async fn sources(gateway: &Gateway, ingress: &Ingress) -> Result<Vec<Cidr>, Error> {
+pub(crate) async fn sources(gateway: &Gateway, ingress: &Ingress) -> Result<Vec<Cidr>, Error> {
     let url = match ingress {
         Ingress::From(ranges) if ranges.is_empty() => {
             return Err(Error::new(ErrorKind::Preflight(

@@ -6,13 +6,16 @@ mod ingress;
 mod network;
 mod preflight;
 mod prepare;
+mod saved;
 mod source;
 mod steps;
 mod view;
 
-pub(crate) use ingress::is_loopback;
+pub(crate) use ingress::{is_loopback, sources as ingress};
 pub(crate) use network::Place;
-pub(crate) use prepare::{Base, Machine, Prepared, plan, prepare};
+pub(crate) use prepare::{Base, Machine, Prepared, digest_of, plan, prepare};
+pub use saved::RecipeSource;
+pub(crate) use saved::Saved;
 pub(crate) use source::newest_finished;
 pub(crate) use steps::ids;
 pub use view::{

@@ -5,11 +5,12 @@ use std::fmt;
 
 use forno_aws::{Gateway, SecurityGroupId, Subnet, SubnetId, VpcId};
 use forno_recipe::Recipe;
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, ErrorKind};
 
 /// A place with a kind of machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Place {
     pub(crate) instance_type: String,
     pub(crate) subnet: SubnetId,

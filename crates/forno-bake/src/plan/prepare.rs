@@ -59,7 +59,7 @@ pub(crate) struct Prepared {
     pub(crate) change: Change,
     pub(crate) steps: Vec<StepInfo>,
     pub(crate) warnings: Vec<String>,
-    source_found_by: String,
+    pub(super) source_found_by: String,
 }
 
 /// What does not depend on the source.
@@ -186,17 +186,8 @@ async fn settle(
     let bake = BakeId::new(&recipe.name);
     let started = Timestamp::now();
     let source = found.image;
-    let facts = BakeFacts {
-        bake_id: bake.to_string(),
-        bake_short_id: bake.short().to_owned(),
-        started,
-        source_id: source.id.to_string(),
-        source_name: source.name.clone().unwrap_or_default(),
-    };
-    let render = |late: &Late| {
-        late.render(&facts)
-            .map_err(|error| Error::new(ErrorKind::Recipe(error.to_string())))
-    };
+    let facts = facts(&bake, started, &source);
+    let render = |late: &Late| render(late, &facts);
     let render_all = |tags: &BTreeMap<String, Late>| {
         tags.iter()
             .map(|(key, late)| Ok((key.clone(), render(late)?)))
@@ -216,23 +207,8 @@ async fn settle(
         )))
         .with_hint("put something that differs from bake to bake into image.ami_name, such as {{ bake.short_id }}"));
     }
-    let prove_user_data = match &recipe.prove.user_data {
-        None => None,
-        Some(UserData::Text(late)) => Some(render(late)?),
-        Some(UserData::File(path)) => Some(
-            fs_err::read_to_string(&path.absolute)
-                .map_err(Error::io("read the user data of the test machine"))?,
-        ),
-    };
-    let digest = {
-        let recipe = Arc::clone(recipe);
-        let source = source.id.to_string();
-        // It reads every file that the recipe names.
-        tokio::task::spawn_blocking(move || forno_recipe::digest(&recipe, &source))
-            .await
-            .map_err(|error| Error::io("make the digest")(std::io::Error::other(error)))?
-            .map_err(|error| Error::io("make the digest")(std::io::Error::other(error)))?
-    };
+    let prove_user_data = prove_user_data(recipe, &facts)?;
+    let digest = digest_of(recipe, &source).await?;
     let change = compare(
         gateway,
         &Bakes::under(&settings.home),
@@ -274,6 +250,43 @@ async fn settle(
         warnings: survey.warnings,
         source_found_by: found.by,
     })
+}
+
+/// What only a running bake knows.
+pub(super) fn facts(bake: &BakeId, started: Timestamp, source: &Image) -> BakeFacts {
+    BakeFacts {
+        bake_id: bake.to_string(),
+        bake_short_id: bake.short().to_owned(),
+        started,
+        source_id: source.id.to_string(),
+        source_name: source.name.clone().unwrap_or_default(),
+    }
+}
+
+fn render(late: &Late, facts: &BakeFacts) -> Result<String, Error> {
+    late.render(facts)
+        .map_err(|error| Error::new(ErrorKind::Recipe(error.to_string())))
+}
+
+pub(super) fn prove_user_data(recipe: &Recipe, facts: &BakeFacts) -> Result<Option<String>, Error> {
+    Ok(match &recipe.prove.user_data {
+        None => None,
+        Some(UserData::Text(late)) => Some(render(late, facts)?),
+        Some(UserData::File(path)) => Some(
+            fs_err::read_to_string(&path.absolute)
+                .map_err(Error::io("read the user data of the test machine"))?,
+        ),
+    })
+}
+
+/// It reads every file that the recipe names.
+pub(crate) async fn digest_of(recipe: &Arc<Recipe>, source: &Image) -> Result<Digest, Error> {
+    let recipe = Arc::clone(recipe);
+    let source = source.id.to_string();
+    tokio::task::spawn_blocking(move || forno_recipe::digest(&recipe, &source))
+        .await
+        .map_err(|error| Error::io("make the digest")(std::io::Error::other(error)))?
+        .map_err(|error| Error::io("make the digest")(std::io::Error::other(error)))
 }
 
 /// A while after the bake must be over, so that a sweep never takes what a

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use forno_events::StepInfo;
 use forno_recipe::Digest;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a bake of one recipe would do.
 #[derive(Clone, Debug, Serialize)]
@@ -78,7 +78,7 @@ pub struct Variable {
 }
 
 /// How the bake compares with the newest finished image of its name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Change {
     /// There is no such image.

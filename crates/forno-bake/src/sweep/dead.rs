@@ -6,7 +6,7 @@ use forno_events::{BakeId, Resource};
 use forno_saga::{Closing, Effect, Ledger, Phase, Saga};
 
 use super::{Fate, Known, Standing, Sweep};
-use crate::bake::{IMAGE, PlaceOf, mark_finished, resource};
+use crate::bake::{IMAGE, PlaceOf, forget, mark_finished, resource};
 use crate::{BakeFolder, Error, ErrorKind, names};
 
 const REASON: &str = "the process of its bake is gone";
@@ -145,13 +145,14 @@ impl Sweep<'_> {
 
     /// Brings a dead bake to its end: forward from the point of no return on,
     /// otherwise back.
-    async fn adopt(
+    pub(super) async fn adopt(
         &self,
         folder: &BakeFolder,
         saga: Saga,
         image_stays: bool,
     ) -> Result<Closing, Error> {
         let bake = folder.id();
+        self.complete(bake, saga.ledger()).await?;
         // As it is now that nobody else can write it.
         let fold = saga.ledger().fold();
         let mut closing = Closing::Undone;
@@ -179,6 +180,7 @@ impl Sweep<'_> {
             // Not closed for good: a later sweep looks again.
             closing = Closing::Leaking;
         }
+        forget(bake);
         saga.close(closing).await.map_err(Error::new)?;
         Ok(closing)
     }

@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::bake::{CloudUndo, PlaceOf, resource};
-use crate::{Bakes, Engine, Error, ErrorKind, ExitCode, Settings};
+use crate::{BakeFolder, Bakes, Engine, Error, ErrorKind, ExitCode, Settings};
 
 #[derive(Clone, Debug, Default)]
 pub struct SweepOptions {
@@ -221,6 +221,31 @@ impl Engine {
         }
         let found = std::mem::take(&mut *sweep.found());
         Ok(SweepReport::merge([SweepReport { found }]))
+    }
+}
+
+impl Engine {
+    /// Brings one dead bake to its end, as a sweep does.
+    pub(crate) async fn adopt(
+        &self,
+        folder: &BakeFolder,
+        saga: Saga,
+        here: PlaceOf,
+    ) -> Result<Vec<Found>, Error> {
+        let sweep = Sweep {
+            gateway: self.gateway(),
+            settings: self.settings(),
+            ladder: self.ladder(),
+            options: SweepOptions::default(),
+            bakes: Bakes::under(&self.settings().home),
+            here,
+            now: Timestamp::now(),
+            tell: &|_| {},
+            found: Mutex::default(),
+        };
+        Box::pin(sweep.adopt(folder, saga, false)).await?;
+        let found = std::mem::take(&mut *sweep.found());
+        Ok(found)
     }
 }
 

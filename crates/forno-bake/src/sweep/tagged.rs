@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forno_aws::{Image, ImageId, InstanceState, TagMatch, Tags};
 use forno_events::BakeId;
-use forno_saga::{Body, EffectId, Intent, Ledger, Saga};
+use forno_saga::{Body, Effect, EffectId, Intent, Ledger, Saga};
 
 use super::judge::{Judge, Verdict};
 use super::{Fate, Known, Sweep};
 use crate::bake::{
-    IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, SECURITY_GROUP, intent,
+    IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, SECURITY_GROUP, id, intent,
 };
 use crate::{Error, ErrorKind, names};
 
@@ -27,7 +27,8 @@ struct Thing {
 
 impl Sweep<'_> {
     pub(super) async fn tagged(&self, known: &Known) -> Result<(), Error> {
-        let Some(things) = self.unless_stopped(self.things()).await? else {
+        let ours = [TagMatch::has(names::BAKE)];
+        let Some(things) = self.unless_stopped(self.things(&ours)).await? else {
             return Ok(());
         };
         let judge = Judge {
@@ -76,15 +77,14 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Everything with forno's tags but finished images and what belongs to them.
-    async fn things(&self) -> Result<Vec<Thing>, Error> {
-        let ours = [TagMatch::has(names::BAKE)];
+    /// What has these tags of forno, but for finished images and what belongs to them.
+    async fn things(&self, ours: &[TagMatch]) -> Result<Vec<Thing>, Error> {
         let (keys, groups, images, snapshots, instances) = tokio::try_join!(
-            self.gateway.key_pairs_tagged(&ours),
-            self.gateway.security_groups_tagged(&ours),
-            self.gateway.images_tagged(&ours),
-            self.gateway.snapshots_tagged(&ours),
-            self.gateway.instances_tagged(&ours),
+            self.gateway.key_pairs_tagged(ours),
+            self.gateway.security_groups_tagged(ours),
+            self.gateway.images_tagged(ours),
+            self.gateway.snapshots_tagged(ours),
+            self.gateway.instances_tagged(ours),
         )
         .map_err(ErrorKind::Planning)?;
         let of_images: BTreeSet<_> = images.iter().flat_map(Image::snapshots).collect();
@@ -157,30 +157,72 @@ impl Sweep<'_> {
         let place = serde_json::to_value(&self.here).unwrap_or_default();
         let ledger = Ledger::create(&folder.path().join(bake.as_str()), bake, place)?;
         for thing in things {
-            let effect = EffectId::new(format!("{}-{}", thing.kind, thing.id));
-            let step = thing.tags.get(names::STEP).unwrap_or_default().to_owned();
-            let Intent { kind, intent, .. } = match thing.kind {
-                INSTANCE => intent(
-                    effect.clone(),
-                    INSTANCE,
-                    &InstanceIntent {
-                        step,
-                        client_token: thing.name,
-                        instance_type: String::new(),
-                        subnet: String::new(),
-                    },
-                ),
-                kind => NamedIntent::intent(effect.clone(), kind, &thing.name, &step),
-            };
-            let made = serde_json::to_value(Made { id: thing.id }).unwrap_or_default();
-            ledger.append(Body::Intent {
-                effect: effect.clone(),
-                kind,
-                intent,
-            })?;
-            ledger.append(Body::Done { effect, done: made })?;
+            thing.enter(&ledger)?;
         }
         self.undo(bake, &Saga::new(ledger), &|_| true, reason).await;
+        Ok(())
+    }
+}
+
+impl Sweep<'_> {
+    /// Writes into the ledger of a dead bake what carries its tags and is not in it:
+    /// a damaged disk can have lost lines. Undone together, what depends on what is
+    /// no matter.
+    pub(super) async fn complete(&self, bake: &BakeId, ledger: &Ledger) -> Result<(), Error> {
+        let fold = ledger.fold();
+        if fold.closing().is_some() {
+            return Ok(());
+        }
+        let known: BTreeSet<String> = fold
+            .effects()
+            .iter()
+            .flat_map(|effect| [id(effect), effects_name(effect)])
+            .flatten()
+            .collect();
+        for thing in self
+            .things(&[TagMatch::is(names::BAKE, bake.as_str())])
+            .await?
+        {
+            let is_product = thing.kind == IMAGE && fold.is_past_return();
+            if !is_product && !known.contains(&thing.id) && !known.contains(&thing.name) {
+                thing.enter(ledger)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The unique name or the client token that an effect was intended with.
+fn effects_name(effect: &Effect) -> Option<String> {
+    let of = |key: &str| effect.intent.get(key)?.as_str().map(str::to_owned);
+    of("name").or_else(|| of("client_token"))
+}
+
+impl Thing {
+    /// As an effect that has happened.
+    fn enter(self, ledger: &Ledger) -> Result<(), Error> {
+        let effect = EffectId::new(format!("{}-{}", self.kind, self.id));
+        let step = self.tags.get(names::STEP).unwrap_or_default().to_owned();
+        let Intent { kind, intent, .. } = match self.kind {
+            INSTANCE => intent(
+                effect.clone(),
+                INSTANCE,
+                &InstanceIntent {
+                    step,
+                    client_token: self.name,
+                    instance_type: String::new(),
+                    subnet: String::new(),
+                },
+            ),
+            kind => NamedIntent::intent(effect.clone(), kind, &self.name, &step),
+        };
+        let made = serde_json::to_value(Made { id: self.id }).unwrap_or_default();
+        ledger.append(Body::Intent {
+            effect: effect.clone(),
+            kind,
+            intent,
+        })?;
+        ledger.append(Body::Done { effect, done: made })?;
         Ok(())
     }
 }

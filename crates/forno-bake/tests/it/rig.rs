@@ -13,8 +13,6 @@ use forno_local::{Config, MachineChoice, PocketEc2};
 use forno_recipe::{Inputs, Project, Recipe, load};
 use tempfile::TempDir;
 
-use crate::mirror::Mirror;
-
 /// Far beyond what anything here takes: what is not done by then hangs.
 const DEADLINE: Duration = Duration::from_mins(5);
 
@@ -89,25 +87,59 @@ impl Rig {
         access(&self.endpoint)
     }
 
-    /// The gateway of somebody to whom the endpoint speaks through `mirror`.
-    pub(crate) async fn through(&self, mirror: &Mirror) -> Gateway {
-        let access = Access {
-            endpoint_url: Some(mirror.url.clone()),
-            ..self.access()
-        };
-        Gateway::connect(access).await.unwrap()
-    }
-
-    pub(crate) fn endpoint_url(&self) -> &str {
-        self.endpoint.endpoint_url()
-    }
-
     pub(crate) fn engine(&self) -> Engine {
         Engine::new(
             self.gateway.clone(),
             self.settings.clone(),
             self.ladder.clone(),
         )
+    }
+
+    /// Work of an engine in a process of its own, which is gone once such an event was
+    /// told and, where it shall wait for that, the endpoint holds a call back: from then
+    /// on nothing in it is done any more, not even an answer taken in.
+    pub(crate) async fn until_killed<W, F>(
+        &self,
+        held: bool,
+        at: impl Fn(&Event) -> bool + Send + 'static,
+        work: W,
+    ) -> BakeFolder
+    where
+        W: FnOnce(Engine) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (access, settings) = (self.access(), self.settings.clone());
+        let (die, death) = tokio::sync::oneshot::channel();
+        let process = tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let bake = runtime.block_on(async {
+                let gateway = Gateway::connect(access).await.unwrap();
+                let engine = Engine::new(gateway, settings, Ladder::new());
+                let mut events = engine.subscribe();
+                tokio::spawn(work(engine));
+                let bake = until(&mut events, at).await.bake;
+                in_time(death).await.unwrap();
+                bake
+            });
+            runtime.shutdown_background();
+            bake
+        });
+        if held {
+            in_time(self.endpoint.fault_struck(1, 1)).await;
+        }
+        die.send(()).unwrap();
+        let bake = process.await.unwrap();
+        let folder = Bakes::under(&self.settings.home).folder(&bake);
+        in_time(async {
+            while folder.is_alive().unwrap() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        folder
     }
 
     /// Bakes one, with its events.

@@ -13,6 +13,7 @@ mod images;
 mod local;
 mod plan;
 mod records;
+mod resume;
 mod shell;
 mod sweep;
 mod validate;
@@ -29,6 +30,7 @@ pub(crate) use images::ImagesArgs;
 pub(crate) use local::{DoctorArgs, LocalArgs, LocalCommand, ResetArgs, ServeArgs};
 pub(crate) use plan::PlanArgs;
 pub(crate) use records::{BakesArgs, ReplayArgs, ShowArgs};
+pub(crate) use resume::ResumeArgs;
 pub(crate) use shell::ShellArgs;
 pub(crate) use sweep::SweepArgs;
 pub(crate) use validate::ValidateArgs;
@@ -91,6 +93,7 @@ pub(crate) struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Bake(BakeArgs),
+    Resume(ResumeArgs),
     Plan(PlanArgs),
     Validate(ValidateArgs),
     Images(ImagesArgs),

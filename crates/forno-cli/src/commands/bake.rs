@@ -67,7 +67,9 @@ async fn bake(
     let folders = context.folders()?;
     let gateway = place.gateway().await?;
     let (stage, curtain) = Stage::new();
-    let mut settings = settings(arguments, &folders, curtain, context);
+    let mut settings = settings(arguments.on_failure, &folders, curtain, context);
+    settings.parallel = arguments.parallel.into();
+    settings.orphan_after = arguments.orphan_after;
     settings.tools = tools;
     let engine = Engine::new(gateway, settings, ladder.clone());
     let renderer = stage::renderer(mode, context, &folders, recipes.len() > 1);
@@ -98,19 +100,19 @@ async fn bake(
 }
 
 /// The engine tears down by itself; this is for when even that is too long.
-async fn given_up(ladder: &Ladder) {
+pub(super) async fn given_up(ladder: &Ladder) {
     ladder.reached(Rung::GiveUp).await;
     tokio::time::sleep(LAST_WORDS).await;
 }
 
-fn settings(
-    arguments: &BakeArgs,
+pub(super) fn settings(
+    on_failure: OnFailure,
     folders: &Folders,
     curtain: Curtain,
     context: &Context,
 ) -> Settings {
     let mut settings = Settings::new(&folders.home);
-    settings.on_failure = match arguments.on_failure {
+    settings.on_failure = match on_failure {
         OnFailure::Teardown => forno_bake::OnFailure::Teardown,
         OnFailure::Keep => forno_bake::OnFailure::Keep,
         OnFailure::Ask => forno_bake::OnFailure::Ask,
@@ -118,8 +120,6 @@ fn settings(
     if context.printer.can_ask() {
         settings.ask = Some(Arc::new(Terminal::new(context.printer, curtain)));
     }
-    settings.orphan_after = arguments.orphan_after;
-    settings.parallel = arguments.parallel.into();
     settings.cache = Some(folders.cache.clone());
     env!("CARGO_PKG_VERSION").clone_into(&mut settings.forno_version);
     settings

@@ -2,7 +2,7 @@
 
 use std::process;
 
-use forno_bake::{BakeFolder, Bakes, ExitCode};
+use forno_bake::{BakeFolder, Bakes, ExitCode, Outlook};
 use forno_events::Outcome;
 use forno_report::{BakeView, Story, duration};
 use forno_saga::Closing;
@@ -20,6 +20,7 @@ struct Entry {
     region: String,
     began: Option<Timestamp>,
     elapsed_ms: u64,
+    outlook: Option<Outlook>,
 }
 
 pub(crate) fn run(arguments: &BakesArgs, context: &Context) -> anyhow::Result<process::ExitCode> {
@@ -41,6 +42,7 @@ pub(crate) fn run(arguments: &BakesArgs, context: &Context) -> anyhow::Result<pr
                     "bake": entry.folder.id(),
                     "image": entry.folder.id().image(),
                     "state": entry.state,
+                    "next": entry.outlook.map(command),
                     "image_id": Some(&entry.image_id).filter(|id| !id.is_empty()),
                     "region": entry.region,
                     "began": entry.began,
@@ -59,9 +61,13 @@ pub(crate) fn run(arguments: &BakesArgs, context: &Context) -> anyhow::Result<pr
     let rows: Vec<_> = entries
         .into_iter()
         .map(|entry| {
+            let state = match entry.outlook {
+                Some(outlook) => format!("{}: {}", entry.state, command(outlook)),
+                None => entry.state,
+            };
             vec![
                 entry.folder.id().to_string(),
-                entry.state,
+                state,
                 entry.began.map(moment).unwrap_or_default(),
                 duration(std::time::Duration::from_millis(entry.elapsed_ms)),
                 entry.region,
@@ -98,8 +104,17 @@ fn examine(folder: BakeFolder) -> anyhow::Result<Entry> {
         region: view.map(|view| view.region.clone()).unwrap_or_default(),
         began: events.first().map(|event| event.at),
         elapsed_ms: view.map_or(0, BakeView::elapsed_ms),
+        outlook: folder.outlook(),
         folder,
     })
+}
+
+/// The command that there is to be used on a dead bake.
+pub(crate) fn command(outlook: Outlook) -> &'static str {
+    match outlook {
+        Outlook::Resume => "resume",
+        Outlook::Sweep => "sweep",
+    }
 }
 
 fn was_swept(bake: &BakeFolder) -> bool {

@@ -7,6 +7,7 @@ mod images;
 mod local;
 mod plan;
 mod replay;
+mod resume;
 mod schema;
 mod shell;
 mod show;
@@ -21,6 +22,7 @@ use crate::context::Context;
 pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<process::ExitCode> {
     match command {
         Command::Bake(arguments) => bake::run(&arguments, context),
+        Command::Resume(arguments) => resume::run(&arguments, context),
         Command::Plan(arguments) => plan::run(&arguments, context),
         Command::Validate(arguments) => validate::run(&arguments, context),
         Command::Images(arguments) => images::run(&arguments, context),

@@ -3,7 +3,7 @@
 use std::process;
 use std::time::Duration;
 
-use forno_bake::{BakeFolder, ExitCode};
+use forno_bake::{BakeFolder, ExitCode, Outlook};
 use forno_report::{BakeView, StepState, Story, duration};
 
 use super::bakes::{moment, state};
@@ -42,6 +42,18 @@ pub(crate) fn run(arguments: &ShowArgs, context: &Context) -> anyhow::Result<pro
     }
     if let Some(view) = view {
         facts.extend(of_view(view));
+    }
+    match bake.outlook() {
+        Some(Outlook::Resume) => {
+            facts.push((
+                "next",
+                format!("`forno resume {}` goes on with it", bake.id()),
+            ));
+        }
+        Some(Outlook::Sweep) => {
+            facts.push(("next", "`forno sweep` removes what it left".to_owned()));
+        }
+        None => {}
     }
     facts.push(("folder", bake.path().display().to_string()));
     for (name, value) in facts {

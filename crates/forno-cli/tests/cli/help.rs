@@ -8,6 +8,7 @@ fn help_of_every_command() {
     for path in [
         "",
         "bake",
+        "resume",
         "plan",
         "validate",
         "images",

@@ -13,6 +13,7 @@ mod interrupts;
 mod lifecycle;
 mod orphans;
 mod private;
+mod resume;
 mod support;
 mod team_images;
 mod virtual_machine;

@@ -159,13 +159,14 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// Starts the run (none: takes it up) and stays with it. An exit without
-    /// anything held is that of a runner that could not begin.
+    /// Starts the run or takes up that of another process, and stays with it. One
+    /// that is taken up and never began is started from the archive, if there is
+    /// one: by then nobody else can start it. An exit without anything held is that of a runner that could not begin.
     pub(super) async fn see_through(
         &mut self,
         archive: Option<&Bytes>,
+        mut attach: bool,
     ) -> Result<(Exit, Option<Held>), StepError> {
-        let mut attach = archive.is_none();
         let (mut left, mut starts) = (0, 1);
         loop {
             let before = self.told.offsets();
