@@ -16,6 +16,10 @@ use crate::{Auth, HostKey, HostKeyPair, Identity, SshLink, SshTarget, Watch, con
 
 const SSHD: &str = "/usr/sbin/sshd";
 
+/// Keeps bash from reading the start-up files of whoever runs the tests: they
+/// may take their time, or print. The first `SetEnv` of a configuration counts.
+pub const NO_FILES: &str = "SetEnv SHLVL=1";
+
 /// A running sshd that lets one key in, as the user of this process.
 #[derive(Debug)]
 pub struct Sshd {
@@ -69,7 +73,7 @@ pub async fn sshd_with(extra: &str) -> Result<Sshd, String> {
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n\
-             PidFile none\nMaxStartups 100\nSubsystem sftp internal-sftp\n{extra}\n",
+             PidFile none\nMaxStartups 100\nSubsystem sftp internal-sftp\n{extra}\n{NO_FILES}\n",
             path("host_key").display(),
             path("authorized_keys").display(),
         );

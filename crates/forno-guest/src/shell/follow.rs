@@ -455,6 +455,7 @@ impl Drop for Follow<'_> {
 }
 
 /// Why the end of a run cannot be known.
+#[derive(Clone, Copy)]
 enum Cut {
     Restart,
     Removed,
