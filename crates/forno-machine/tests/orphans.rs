@@ -43,8 +43,7 @@ async fn what_left_its_session_dies_with_the_stubs_killed_host() {
     let spec = site.spec(47, path);
     let run_dir = site.dir.path().join("held");
     let (mut child, address) = hold(Kind::Stub, &run_dir, &spec).await;
-    let detach = "setsid sleep 4751 >/dev/null 2>&1 </dev/null & printf %s \"$FORNO_STUB_MEMORY\"";
-    let memory = site.ssh(address, detach).await.unwrap();
+    let memory = site.ssh(address, common::DETACH).await.unwrap();
     let value = memory.as_bytes();
     assert!(common::with_environment(value) > 0, "{memory}");
     kill(child.id().unwrap());

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::{Site, gone};
+use common::{DETACH, Site, gone};
 use forno_machine::{Kind, Machine, OffReason, disk};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -154,11 +154,6 @@ async fn a_stub_restarts_ends_and_keeps_its_disk() {
     site.host.shutdown().await;
     gone(&dir).await;
 }
-
-/// Starts something in a session of its own that sleeps for so long; says where
-/// the stub's memory is.
-const DETACH: &str = "setsid sh -c 'echo x >\"$FORNO_STUB_MEMORY/left\"; exec sleep 4741' >/dev/null 2>&1 </dev/null &
-    while [ ! -e \"$FORNO_STUB_MEMORY/left\" ]; do sleep 0.02; done; printf %s \"$FORNO_STUB_MEMORY\"";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_left_its_session_ends_with_the_boot() {

@@ -3,10 +3,9 @@
 # begun: if so, it never will.
 nonce=$3
 run=
-umask 077
 if [ "$6" = claim ]; then
-  mkdir -p "$parent"
-  if mkdir "$dir" 2>/dev/null && claim; then gone; fi
+  mkdir -p -m 700 "$parent"
+  if mkdir -m 700 "$dir" 2>/dev/null && claim; then gone; fi
   # It may be about to begin, from a connection that broke meanwhile.
   turn=0
   until [ -s "$dir/pid" ] || [ $turn = 100 ]; do

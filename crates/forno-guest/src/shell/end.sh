@@ -1,9 +1,8 @@
 # Ends a run and removes it. $3 is the script that ends a process group, $4 is
 # `claim` when it may not have begun: if so, it never will.
-umask 077
 if [ "$4" = claim ]; then
-  mkdir -p "$parent"
-  if mkdir "$dir" 2>/dev/null && claim; then exit 0; fi
+  mkdir -p -m 700 "$parent"
+  if mkdir -m 700 "$dir" 2>/dev/null && claim; then exit 0; fi
 fi
 [ -d "$dir" ] || exit 0
 turn=0

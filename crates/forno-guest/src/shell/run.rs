@@ -204,7 +204,7 @@ mod tests {
         let archive = archive.into_inner().unwrap();
         tar.stdin.take().unwrap().write_all(&archive).unwrap();
         assert!(tar.wait().unwrap().success());
-        let limited = r#"ulimit -f 1000; exec sh "$0" 022 2>/dev/null"#;
+        let limited = r#"ulimit -f 1000; exec sh "$0" 2>/dev/null"#;
         let mut run = Command::new("sh")
             .args(["-c", limited])
             .arg(dir.path().join("run"))

@@ -1,11 +1,10 @@
 # Runs the script of the folder that it lies in, whoever listens or does not,
-# and stays until its end has been collected. $1 is the script's umask.
+# and stays until its end has been collected.
 dir=${0%/*}
-umask 077
 exec 9<>"$dir/bell"
 IFS= read -r stat <"/proc/$$/stat"
-set -- "$1" ${stat##*) }
-echo "$$ ${21}" >"$dir/pid"
+set -- ${stat##*) }
+echo "$$ ${20}" >"$dir/pid"
 stop= cut=
 trap 'stop=1' TERM INT HUP
 trap 'cut=1; kill -USR1 "$out" "$err" 2>/dev/null' USR1
@@ -53,7 +52,6 @@ out=$!
 pump err 4<"$dir/err.pipe" 9<&- &
 err=$!
 (
-  umask "$1"
   cd || exit
   . "$dir/start"
 ) </dev/null >"$dir/out.pipe" 2>"$dir/err.pipe" 9<&-
