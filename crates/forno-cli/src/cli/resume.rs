@@ -15,8 +15,8 @@ use super::{OnFailure, Output, VariableArgs, WhereArgs};
 ///
 /// The recipe, its files and its variables must be those that the bake was begun
 /// with, or nothing is done; secrets that were given on the command line are given
-/// again. Something else may only be tested: an image that is made already is proven
-/// with the tests as they are now.
+/// again. Only an image that is made already is proven with whatever the tests are
+/// now. The region is that of the bake.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
