@@ -28,6 +28,10 @@ test: ## everything that must hold: format, lints, licences, tests with real mac
 	$(MAKE) lint
 	cargo test --locked --workspace
 
+fire: ## the bake under fire in full: a hundred at once, thirty killed (many minutes)
+	@scripts/setup test
+	FORNO_KILLS=30 FORNO_CROWD=100 cargo test --locked --workspace --test it -- --nocapture --test-threads 1 crowd killed:: fire::
+
 lint: ## format, clippy, scripts, playbooks, jobs, licences
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -47,4 +51,4 @@ deny: $(TOOLS)/bin/cargo-deny-$(DENY_VERSION) ## licences, banned crates, source
 advisories: $(TOOLS)/bin/cargo-deny-$(DENY_VERSION) ## known vulnerabilities (asks the advisory database)
 	$< check advisories
 
-.PHONY: help build demo test lint deny advisories
+.PHONY: help build demo test fire lint deny advisories

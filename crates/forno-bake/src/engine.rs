@@ -135,7 +135,7 @@ impl Engine {
             let engine = self.clone();
             let permits = Arc::clone(&permits);
             let task = tokio::spawn(async move {
-                let result = engine.one(recipe, base, &permits, options).await;
+                let result = Box::pin(engine.one(recipe, base, &permits, options)).await;
                 // Nobody may be waiting for it.
                 let _ = tell.send(Some(what_is_made(&result)));
                 result
@@ -164,7 +164,7 @@ impl Engine {
         options: RunOptions,
     ) -> RunResult {
         let image = recipe.name.clone();
-        self.begin(Arc::new(recipe), base, permits, options)
+        Box::pin(self.begin(Arc::new(recipe), base, permits, options))
             .await
             .unwrap_or_else(|error| RunResult::Refused { image, error })
     }

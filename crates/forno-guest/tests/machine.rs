@@ -106,7 +106,7 @@ impl Site {
             host_key.public().line()
         );
         if keys == HostKeyOf::Machine {
-            user_data = "#cloud-config\n{}\n".to_owned();
+            "#cloud-config\n{}\n".clone_into(&mut user_data);
         }
         let imds_socket = dir.join("imds.sock");
         serve_metadata(&imds_socket, &id, user_data, identity.public_line());

@@ -130,39 +130,37 @@ async fn create(
 ) -> Result<ImageId, Error> {
     let fold = ctx.saga.ledger().fold();
     let begun = fold.effect(effect);
-    let made = match begun.and_then(effects::id) {
-        Some(id) => Made { id },
-        None => {
-            let from = from.cloned().ok_or_else(|| {
-                Error::new(ErrorKind::Capture(
-                    "there is no machine to make it from".to_owned(),
-                ))
-            })?;
-            let new = NewImage {
-                instance: from,
-                name: ctx.prepared.ami_name.clone(),
-                description: ctx.prepared.description.clone(),
-                tags: ctx.prepared.image_tags.clone(),
-                volumes: Vec::new(),
-            };
-            let intent = NamedIntent::intent(effect.clone(), IMAGE, &new.name, IMAGE);
-            let call = Call::new(ctx, new);
-            let made = match begun {
-                None => ctx.effect(intent, call.make()).await,
-                // Asked for, and never answered. Its name is this bake's alone, and
-                // EC2 has no two images of one name: asking again makes no second.
-                Some(_) => {
-                    let again = async move {
-                        match call.made().await {
-                            Some(made) => Ok(made),
-                            None => call.make().await,
-                        }
-                    };
-                    ctx.take_up(effect, again).await
+    let made = if let Some(id) = begun.and_then(effects::id) {
+        Made { id }
+    } else {
+        let from = from.cloned().ok_or_else(|| {
+            Error::new(ErrorKind::Capture(
+                "there is no machine to make it from".to_owned(),
+            ))
+        })?;
+        let new = NewImage {
+            instance: from,
+            name: ctx.prepared.ami_name.clone(),
+            description: ctx.prepared.description.clone(),
+            tags: ctx.prepared.image_tags.clone(),
+            volumes: Vec::new(),
+        };
+        let intent = NamedIntent::intent(effect.clone(), IMAGE, &new.name, IMAGE);
+        let call = Call::new(ctx, new);
+        let made = if begun.is_none() {
+            ctx.effect(intent, call.make()).await
+        } else {
+            // Asked for, and never answered. Its name is this bake's alone, and EC2
+            // has no two images of one name: asking again makes no second.
+            let again = async move {
+                match call.made().await {
+                    Some(made) => Ok(made),
+                    None => call.make().await,
                 }
             };
-            made.map_err(|error| of_effect(error, |error| ErrorKind::Capture(error.to_string())))?
-        }
+            ctx.take_up(effect, again).await
+        };
+        made.map_err(|error| of_effect(error, |error| ErrorKind::Capture(error.to_string())))?
     };
     ctx.created(IMAGE, &made.id);
     ImageId::new(made.id).map_err(|error| Error::new(ErrorKind::Capture(error.to_string())))

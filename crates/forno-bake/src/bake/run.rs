@@ -313,7 +313,7 @@ async fn go_on(ctx: &Context) -> Result<(Option<Built>, Vec<SecurityGroupId>), E
     let taken = ctx.phase("builder", taken::builder(ctx)).await?;
     let groups = taken::groups(ctx).await?;
     let built = match taken {
-        Taken::Working(running, key) => build(ctx, &key, &groups, Some(running)).await?,
+        Taken::Working(running, key) => build(ctx, &key, &groups, Some(*running)).await?,
         Taken::Sealed { effect, id } => {
             ctx.phase("capture", capture::stop(ctx, &id)).await?;
             Built {

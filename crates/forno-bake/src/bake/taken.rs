@@ -18,7 +18,7 @@ use crate::{BakeFolder, Error, ErrorKind, Outlook};
 /// The builder of a bake, as far as another process had come with it.
 pub(super) enum Taken {
     /// It runs, and steps are left.
-    Working(Running, Key),
+    Working(Box<Running>, Key),
     /// Sealed: it takes no connection any more, and needs none.
     Sealed { effect: EffectId, id: InstanceId },
 }
@@ -74,7 +74,7 @@ pub(super) async fn builder(ctx: &Context) -> Result<Taken, Error> {
         .ok_or_else(|| no("the host key of its builder is not known"))?;
     let key = key_pair::take(ctx).map_err(no)?;
     let running = machine::find(ctx, &ids::builder(), effect.id.clone(), &id, host_key).await?;
-    Ok(Taken::Working(running, key))
+    Ok(Taken::Working(Box::new(running), key))
 }
 
 fn no(why: impl std::fmt::Display) -> Error {
@@ -117,27 +117,26 @@ fn is_being_removed(fold: &Fold) -> bool {
 
 /// Its id; of a launch that was never answered by its token.
 async fn find(ctx: &Context, effect: &Effect) -> Result<InstanceId, Error> {
-    let id = match effects::id(effect) {
-        Some(id) => id,
-        None => {
-            let intent: LaunchIntent =
-                effects::read(&effect.intent).map_err(|error| no(error.to_string()))?;
-            let made = machine::adopt(
-                &ctx.gateway,
-                &intent.instance.client_token,
-                ctx.settings.poll,
-            )
-            .await
-            .ok_or_else(|| no("it has no builder"))?;
-            ctx.saga
-                .ledger()
-                .record(Body::Done {
-                    effect: effect.id.clone(),
-                    done: serde_json::to_value(&made).unwrap_or_default(),
-                })
-                .await?;
-            made.id
-        }
+    let id = if let Some(id) = effects::id(effect) {
+        id
+    } else {
+        let intent: LaunchIntent =
+            effects::read(&effect.intent).map_err(|error| no(error.to_string()))?;
+        let made = machine::adopt(
+            &ctx.gateway,
+            &intent.instance.client_token,
+            ctx.settings.poll,
+        )
+        .await
+        .ok_or_else(|| no("it has no builder"))?;
+        ctx.saga
+            .ledger()
+            .record(Body::Done {
+                effect: effect.id.clone(),
+                done: serde_json::to_value(&made).unwrap_or_default(),
+            })
+            .await?;
+        made.id
     };
     InstanceId::new(id).map_err(|error| no(error.to_string()))
 }

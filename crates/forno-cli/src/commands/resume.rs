@@ -48,7 +48,10 @@ pub(crate) fn run(arguments: &ResumeArgs, context: &Context) -> anyhow::Result<p
                 return Ok(ExitCode::Interrupted);
             }
         };
-        let resumed = resume(arguments, taken, recipe, &place, mode, &ladder, context).await;
+        let resumed = Box::pin(resume(
+            arguments, taken, recipe, &place, mode, &ladder, context,
+        ))
+        .await;
         if ladder.rung() == Rung::GiveUp {
             return resumed;
         }

@@ -7,9 +7,11 @@
 
 mod bad_input;
 mod containers;
+mod crowd;
 mod examples;
 mod failures;
 mod interrupts;
+mod killed;
 mod lifecycle;
 mod orphans;
 mod private;

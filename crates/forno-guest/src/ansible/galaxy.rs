@@ -127,6 +127,7 @@ async fn fetch(
         args,
         env,
         dir: folder_of(file),
+        place,
     };
     let say = |line: &str| tap.say(line);
     let status = process::run(program, say, say, &ctx.cancel).await?;

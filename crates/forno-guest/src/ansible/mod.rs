@@ -96,6 +96,7 @@ async fn play(
         args: arguments(ansible, place),
         env,
         dir: galaxy::folder_of(&ansible.playbook),
+        place,
     };
     let status = process::run(
         program,

@@ -12,14 +12,18 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
+use super::workplace::Workplace;
 use crate::StepError;
 use crate::error::StepErrorKind;
 
-/// Its standard input is a pipe from us, which ends when we do, however we end.
+/// Its standard input is a pipe from us, which ends when we do, however we end. Then
+/// nobody else is left to remove our files: a folder, and one in memory.
 const KEEPER: &str = r#"exec 3<&0 </dev/null
+folder=$1 file=$2
+shift 2
 "$@" 3<&- &
 child=$!
-( trap '' TERM; cat <&3; kill -TERM -$$; sleep 10; kill -KILL -$$ ) >/dev/null 2>&1 &
+( trap '' TERM; cat <&3; rm -rf -- "$folder" "$file"; kill -TERM -$$; sleep 10; kill -KILL -$$ ) >/dev/null 2>&1 &
 watcher=$!
 exec 3<&-
 trap : TERM
@@ -36,6 +40,8 @@ pub(super) struct Program<'a> {
     pub(super) args: Vec<OsString>,
     pub(super) env: BTreeMap<String, OsString>,
     pub(super) dir: PathBuf,
+    /// What goes with us.
+    pub(super) place: &'a Workplace,
 }
 
 /// Fails when a program is missing, with the Debian package that brings it.
@@ -71,6 +77,8 @@ pub(super) async fn run(
     let mut command = Command::new("/bin/sh");
     command
         .args(["-c", KEEPER, "sh"])
+        .arg(program.place.path(""))
+        .arg(program.place.vars().unwrap_or(Path::new("")))
         .arg(program.path)
         .args(&program.args)
         .current_dir(&program.dir)

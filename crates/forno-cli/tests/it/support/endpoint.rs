@@ -20,8 +20,8 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn start(sandbox: &Sandbox) -> Self {
-        let process = sandbox.start(&["local", "serve"]);
+    pub(super) fn start(sandbox: &Sandbox, arguments: &[&str]) -> Self {
+        let process = sandbox.start(&[&["local", "serve"], arguments].concat());
         let printed = process.until_stdout("AWS_REGION=");
         let variables: BTreeMap<&str, &str> = printed
             .lines()

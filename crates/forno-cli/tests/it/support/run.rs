@@ -106,12 +106,19 @@ impl Running {
     }
 
     /// Waits for the end.
-    pub(crate) fn finish(mut self) -> Finished {
+    pub(crate) fn finish(self) -> Finished {
+        self.finish_watched().0
+    }
+
+    /// Waits for the end; with the most memory that it was seen to hold, in KiB.
+    pub(crate) fn finish_watched(mut self) -> (Finished, u64) {
         let begun = Instant::now();
+        let mut peak = 0;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("the child is ours") {
                 break status;
             }
+            peak = most_memory(self.child.id()).unwrap_or(peak);
             if begun.elapsed() > DEADLINE {
                 drop(self.child.kill());
                 panic!(
@@ -126,12 +133,13 @@ impl Running {
         for reader in self.readers.drain(..) {
             reader.join().expect("the reader ends with the pipe");
         }
-        Finished {
+        let finished = Finished {
             status,
             stdout: self.stdout.text(),
             stderr: self.stderr.text(),
             command: self.command.clone(),
-        }
+        };
+        (finished, peak)
     }
 }
 
@@ -146,6 +154,13 @@ impl Drop for Running {
 #[expect(clippy::disallowed_methods, reason = "these tests are no async code")]
 pub(super) fn pause() {
     std::thread::sleep(Duration::from_millis(50));
+}
+
+/// The kernel's high-water mark of a process.
+fn most_memory(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn follow(pipe: impl Read + Send + 'static, output: &Arc<Output>) -> JoinHandle<()> {

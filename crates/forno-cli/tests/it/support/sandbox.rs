@@ -166,7 +166,11 @@ impl Sandbox {
 
     /// An endpoint in the foreground of another process; bakes with `--local` use it.
     pub(crate) fn serve(&self) -> Endpoint {
-        Endpoint::start(self)
+        self.serve_with(&[])
+    }
+
+    pub(crate) fn serve_with(&self, arguments: &[&str]) -> Endpoint {
+        Endpoint::start(self, arguments)
     }
 
     /// A folder for PATH with every program of this computer but those whose names
