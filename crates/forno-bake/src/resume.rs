@@ -141,8 +141,8 @@ async fn changes(saved: &Saved, recipe: &Arc<Recipe>) -> Result<Vec<String>, Err
 }
 
 impl Engine {
-    /// Goes on with a dead bake. An error means that nothing was changed; how the bake
-    /// ended is in the report.
+    /// Goes on with a dead bake. An error means that it is what it was and can be tried
+    /// again; how the bake ended is in the report.
     pub async fn resume(
         &self,
         taken: Resumption,
@@ -161,7 +161,7 @@ impl Engine {
             ));
         }
         if let Way::Finish = taken.way {
-            return self.finish(taken, here).await;
+            return Box::pin(self.finish(taken, here)).await;
         }
         taken.recipe()?;
         let (Some(saved), Some(recipe)) = (taken.saved, recipe) else {
@@ -191,7 +191,7 @@ impl Engine {
             Way::Image => bake::From::Image,
             Way::Finish | Way::Builder => bake::From::Builder,
         };
-        bake::resume(
+        Box::pin(bake::resume(
             self.gateway().clone(),
             self.settings().clone(),
             self.ladder().clone(),
@@ -199,7 +199,7 @@ impl Engine {
             prepared,
             taken.ledger,
             from,
-        )
+        ))
         .await
     }
 

@@ -61,7 +61,7 @@ pub(crate) async fn bake(
         Past::default(),
     );
     tell_start(&ctx);
-    Ok(see_through(&ctx, From::Nothing).await)
+    Ok(Box::pin(see_through(&ctx, From::Nothing)).await)
 }
 
 /// Goes on with a bake of another process; an error means that nothing was changed.
@@ -81,7 +81,7 @@ pub(crate) async fn resume(
     tell_start(&ctx);
     ctx.note(Severity::Info, "taken up from a process that is gone");
     taken::tell_passed(&ctx, matches!(from, From::Image));
-    Ok(see_through(&ctx, from).await)
+    Ok(Box::pin(see_through(&ctx, from)).await)
 }
 
 fn masker(prepared: &Prepared) -> Result<Masker, Error> {

@@ -66,7 +66,8 @@ async fn resumed(rig: &Rig, folder: &BakeFolder, recipe: &Recipe) -> (BakeReport
     let engine = rig.engine();
     let events = engine.subscribe();
     let taken = Resumption::open(folder).unwrap();
-    let report = in_time(engine.resume(taken, Some(recipe.clone()))).await;
+    let resuming = Box::pin(engine.resume(taken, Some(recipe.clone())));
+    let report = in_time(resuming).await;
     engine.close();
     (report.unwrap(), rest(events).await)
 }
@@ -108,7 +109,6 @@ async fn images(rig: &Rig) -> usize {
     rig.gateway.images_tagged(&ours).await.unwrap().len()
 }
 
-/// Each in a pocket EC2 of its own, so that they do not wait for one another.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_whichever_step_it_is_killed_it_goes_on() {
     if !has_keyring() {
