@@ -226,22 +226,16 @@ async fn a_builder_that_ends_while_the_image_is_made_fails_it_with_the_reason() 
     rig.end().await;
 }
 
-/// Without the ids that differ from run to run.
+/// Without what differs from run to run: ids, and how far its end was when it was seen.
 fn masked(told: &str) -> String {
+    let word = |word: &str| match word {
+        "shutting-down:" | "terminated:" => "ending:".to_owned(),
+        id if id.starts_with("i-") => "i-…".to_owned(),
+        other => other.to_owned(),
+    };
     told.lines()
         .filter(|line| !line.starts_with(['+', '-']) && !line.contains(" | "))
-        .map(|line| {
-            line.split(' ')
-                .map(|word| {
-                    if word.starts_with("i-") {
-                        "i-…"
-                    } else {
-                        word
-                    }
-                })
-                .collect::<Vec<_>>()
-                .join(" ")
-        })
+        .map(|line| line.split(' ').map(word).collect::<Vec<_>>().join(" "))
         .collect::<Vec<_>>()
         .join("\n")
 }
