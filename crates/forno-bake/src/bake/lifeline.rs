@@ -12,14 +12,13 @@ use std::time::Duration;
 
 use forno_events::{Emitter, Event, Severity};
 use forno_link::{Command, Link, SshLink, capture};
-use forno_recipe::Recipe;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::context::{Context, lock};
-use crate::Settings;
+use crate::plan::Prepared;
 
 /// The transient units: that of the silence, and that of the bake's time.
 const SILENCE: &str = "forno-deadline";
@@ -34,11 +33,11 @@ const EVERY: Duration = Duration::from_mins(3);
 /// For one of them.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a machine of this recipe lives on without a sign of life.
-pub(super) fn grace(recipe: &Recipe, settings: &Settings) -> Duration {
-    settings
+/// How long a machine of this bake lives on without a sign of life.
+pub(super) fn grace(prepared: &Prepared) -> Duration {
+    prepared
         .orphan_after
-        .unwrap_or_else(|| recipe.builder.timeouts.connect.get() + MARGIN)
+        .unwrap_or_else(|| prepared.recipe.builder.timeouts.connect.get() + MARGIN)
 }
 
 /// What arms both timers, as a script for a machine's boot. A machine without
@@ -92,7 +91,7 @@ pub(crate) struct Lifeline {
 
 impl Lifeline {
     pub(super) fn start(ctx: &Context, link: &Arc<SshLink>) -> Self {
-        let grace = grace(&ctx.prepared.recipe, &ctx.settings);
+        let grace = grace(&ctx.prepared);
         let every = EVERY.min(grace / 4);
         let signs = signs(
             Arc::clone(link) as Arc<dyn Link>,

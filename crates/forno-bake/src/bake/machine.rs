@@ -58,7 +58,7 @@ pub(super) async fn launch(
     wanted: &Wanted<'_>,
 ) -> Result<Running, Error> {
     let host_key = HostKeyPair::generate();
-    let grace = lifeline::grace(&ctx.prepared.recipe, &ctx.settings);
+    let grace = lifeline::grace(&ctx.prepared);
     let arming = lifeline::arming(grace, ctx.prepared.expires);
     let data = user_data(&host_key, &arming, wanted.user_data);
     let places = wanted.places.len();

@@ -352,7 +352,12 @@ mod tests {
     /// not test itself.
     const ENCODERS: [fn(&str) -> String; 8] = [
         str::to_owned,
-        |text| text.bytes().map(|byte| format!("%{byte:02X}")).collect(),
+        |text| {
+            let hex = hex::encode_upper(text);
+            (0..hex.len())
+                .step_by(2)
+                .fold(String::new(), |all, at| all + "%" + &hex[at..at + 2])
+        },
         |text| {
             let quoted = serde_json::to_string(text).unwrap();
             quoted[1..quoted.len() - 1].to_owned()
@@ -368,7 +373,7 @@ mod tests {
         },
         |text| text.replace('\'', r"'\''"),
         |text| text.replace('\'', "''"),
-        |text| text.bytes().map(|byte| format!("{byte:02x}")).collect(),
+        |text| hex::encode(text),
         |text| {
             let ascii = |c: char| match u32::from(c) {
                 0x5c => r"\\".to_owned(),

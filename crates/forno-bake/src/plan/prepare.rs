@@ -44,6 +44,8 @@ pub(crate) struct Prepared {
     pub(crate) started: Timestamp,
     /// When everything that it makes counts as forgotten.
     pub(crate) expires: Timestamp,
+    /// How long a machine lives on without a sign of life, where that was said.
+    pub(crate) orphan_after: Option<std::time::Duration>,
     pub(crate) source: Image,
     pub(crate) ground: Ground,
     pub(crate) ingress: Vec<Cidr>,
@@ -237,6 +239,7 @@ async fn settle(
         identity: survey.identity,
         started,
         expires,
+        orphan_after: settings.orphan_after,
         source,
         ground: survey.ground,
         ingress: survey.ingress,

@@ -33,6 +33,8 @@ pub(crate) struct Saved {
     identity: Option<Identity>,
     pub(crate) started: Timestamp,
     pub(crate) expires: Timestamp,
+    #[serde(default)]
+    orphan_after: Option<std::time::Duration>,
     pub(crate) source: Image,
     vpc: VpcId,
     groups: Vec<SecurityGroupId>,
@@ -106,6 +108,7 @@ impl Prepared {
             identity: self.identity.clone(),
             started: self.started,
             expires: self.expires,
+            orphan_after: self.orphan_after,
             source: self.source.clone(),
             vpc: self.ground.vpc.clone(),
             groups: self.ground.groups.clone(),
@@ -132,6 +135,7 @@ impl Prepared {
             identity: saved.identity,
             started: saved.started,
             expires: saved.expires,
+            orphan_after: saved.orphan_after,
             source: saved.source,
             ground: Ground {
                 vpc: saved.vpc,

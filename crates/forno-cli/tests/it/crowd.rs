@@ -57,7 +57,7 @@ fn print(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-fn tell(what: &str, bakes: usize, calls: &[Value], begun: Instant, peak_kib: u64) {
+fn tell(what: &str, bakes: usize, calls: &[Value], begun: Instant, peak_kib: usize) {
     let throttled = calls
         .iter()
         .filter(|call| call["code"] == "RequestLimitExceeded")
@@ -70,14 +70,15 @@ fn tell(what: &str, bakes: usize, calls: &[Value], begun: Instant, peak_kib: u64
                 .is_some_and(|action| action.starts_with("Describe"))
         })
         .count();
+    let per_bake = |number: usize| number.div_ceil(bakes);
     print(&format!(
-        "{bakes} bakes {what}: {:.1} s, {:.1} calls per bake ({:.1} of them looks), {throttled} throttled, \
-         {:.1} MiB at most, {:.2} MiB per bake",
+        "{bakes} bakes {what}: {:.1} s, {} calls per bake ({} of them looks), {throttled} throttled, \
+         {} MiB at most, {} KiB per bake",
         begun.elapsed().as_secs_f64(),
-        (calls.len() - throttled) as f64 / bakes as f64,
-        looks as f64 / bakes as f64,
-        peak_kib as f64 / 1024.0,
-        peak_kib as f64 / 1024.0 / bakes as f64,
+        per_bake(calls.len() - throttled),
+        per_bake(looks),
+        peak_kib / 1024,
+        per_bake(peak_kib),
     ));
     assert!(throttled > 0, "nothing was throttled");
 }

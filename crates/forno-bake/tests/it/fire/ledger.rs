@@ -73,12 +73,13 @@ fn a_ledger_that_lost_its_end_loses_nothing_of_the_account() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+type Damage = fn(&mut Vec<Vec<u8>>);
+
 /// One that cannot be believed at all is told and left alone; its things go by
 /// their tags when their time is over.
 #[test]
 fn a_corrupt_ledger_is_not_believed_and_nothing_of_it_is_lost() {
     let runtime = Runtime::new().unwrap();
-    type Damage = fn(&mut Vec<Vec<u8>>);
     let damages: [Damage; 4] = [
         |lines| {
             lines.remove(3);

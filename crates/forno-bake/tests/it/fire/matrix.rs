@@ -17,7 +17,7 @@ use proptest::test_runner::TestRunner;
 use tokio::runtime::Runtime;
 
 use super::victim::judge;
-use super::{Blow, Call, Ended, How, bake, sweep};
+use super::{Blow, Call, Ended, How, bake, resume, sweep};
 use crate::rig::Rig;
 
 /// One of everything, and a test machine.
@@ -237,6 +237,7 @@ fn two_blows_at_random_calls_leave_nothing_either() {
     let config = ProptestConfig {
         cases: 16,
         max_shrink_iters: 8,
+        failure_persistence: None,
         ..ProptestConfig::default()
     };
     TestRunner::new(config)
@@ -244,6 +245,40 @@ fn two_blows_at_random_calls_leave_nothing_either() {
             // A sweep that is struck itself is followed by another.
             let verdict = strike(&runtime, &[first, second], 3);
             prop_assert!(!matches!(verdict, Verdict::Broken(_)), "{verdict:?}");
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// Killed at a random call and taken up again: the image, wherever there was
+/// something to go on with, and never anything else.
+#[test]
+fn killed_at_a_random_call_and_resumed_it_comes_to_its_image_or_to_nothing() {
+    let runtime = Runtime::new().unwrap();
+    let calls = calls(&runtime);
+    let killed = prop::sample::select(vec![How::KilledBefore, How::KilledAfter]);
+    let blow = (prop::sample::select(calls), killed).prop_map(|(call, how)| Blow { call, how });
+    let config = ProptestConfig {
+        cases: 12,
+        max_shrink_iters: 0,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    TestRunner::new(config)
+        .run(&blow, |blow| {
+            let rig = rig(&runtime);
+            rig.endpoint().set_faults(FaultPlan::of(blow.faults()));
+            let recipe = rig.recipe("one", RECIPE);
+            let ended = bake(&rig, recipe.clone(), &[1]);
+            rig.endpoint().set_faults(FaultPlan::default());
+            let resumed = resume(&rig, recipe);
+            // What could not be taken up is taken down.
+            let image = judge(&rig);
+            let told = format!("{blow}: {ended:?}, {resumed:?}, {image:?}");
+            runtime.block_on(rig.end());
+            prop_assert!(image.is_ok(), "{told}");
+            let made = ended.is(ExitCode::Done) || resumed.is(ExitCode::Done);
+            prop_assert_eq!(image, Ok(made), "{}", told);
             Ok(())
         })
         .unwrap();

@@ -10,4 +10,4 @@ mod victim;
 
 use blow::{Blow, Call, How};
 use holdings::Holdings;
-use victim::{Ended, bake, sweep};
+use victim::{Ended, bake, resume, sweep};

@@ -398,3 +398,77 @@ fn what_does_not_pass_ends_the_bake_with_its_reason() {
         .fails(E::Capture, &["failed"]),
     ]);
 }
+
+/// Where Packer 1.6.6 was seen to fail, to leak, or to lose half a minute.
+#[test]
+fn where_packer_fails_leaks_or_waits_nothing_is_lost() {
+    let many =
+        |action: &str, calls: u64, code: &str| Fault::of(action).calls(1..=calls).error(code);
+    run(vec![
+        Row::new(
+            "throttled thrice",
+            [many("RunInstances", 3, "RequestLimitExceeded")],
+        ),
+        // It repeats the same request at the same place.
+        Row::new(
+            "no capacity",
+            [many("RunInstances", 1, "InsufficientInstanceCapacity")],
+        )
+        .of(&format!("{TYPES}{RECIPE}")),
+        Row::new(
+            "a fault at the launch",
+            [many("RunInstances", 1, "InternalError")],
+        )
+        .calls(|log| log.made("RunInstances") == 3),
+        // It waits 30 s.
+        Row::new(
+            "a new instance is not known",
+            [many("DescribeInstances", 2, "InvalidInstanceID.NotFound")],
+        ),
+        // Its build fails.
+        Row::new(
+            "a new group is not known",
+            [many(
+                "AuthorizeSecurityGroupIngress",
+                1,
+                "InvalidGroup.NotFound",
+            )],
+        ),
+        // It waits 30 s.
+        Row::new(
+            "a new image is not known",
+            [
+                many("DescribeImages", 2, "InvalidAMIID.NotFound")
+                    .with("Filter.*.Name", "image-id"),
+            ],
+        ),
+        // Its build fails, and the finished image is deleted.
+        Row::new(
+            "a new image is not known to CreateTags",
+            [many("CreateTags", 1, "InvalidAMIID.NotFound")],
+        )
+        .calls(|log| log.made("DeregisterImage") == 0),
+        Row::new(
+            "faults at the stop",
+            [many("StopInstances", 2, "InternalError")],
+        ),
+        Row::new(
+            "faults at the capture",
+            [many("CreateImage", 1, "InternalError")],
+        )
+        .calls(|log| log.made("CreateImage") == 2),
+        Row::new(
+            "faults at the end",
+            [many("TerminateInstances", 9, "InternalError")],
+        ),
+        // Its instance leaks, and the exit code is 0.
+        Row::new(
+            "a machine is not known at its end",
+            [many("TerminateInstances", 1, "InvalidInstanceID.NotFound")],
+        ),
+        Row::new(
+            "the group is in use",
+            [many("DeleteSecurityGroup", 3, "DependencyViolation")],
+        ),
+    ]);
+}

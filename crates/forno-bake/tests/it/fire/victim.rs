@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use forno_aws::Gateway;
-use forno_bake::{Bakes, Engine, ExitCode, Ladder, RunOptions, SweepOptions};
+use forno_bake::{Bakes, Engine, ExitCode, Ladder, Resumption, RunOptions, SweepOptions};
 use forno_recipe::Recipe;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -58,6 +58,23 @@ pub(super) fn sweep(rig: &Rig, deadly: &[usize]) -> Ended {
     mortal(rig, deadly, |engine| async move {
         match engine.sweep(SweepOptions::default(), &|_| {}).await {
             Ok(report) => Ended::With(report.exit_code(), format!("{:?}", report.found)),
+            Err(error) => Ended::With(error.exit_code(), error.full()),
+        }
+    })
+}
+
+/// Takes up the bake whose process is gone, once. A bake that left no folder, or is
+/// over, has nothing to take up.
+pub(super) fn resume(rig: &Rig, recipe: Recipe) -> Ended {
+    mortal(rig, &[], |engine| async move {
+        let folder = Bakes::under(&rig.settings.home).list().unwrap().pop();
+        let taken = match folder.as_ref().map(Resumption::open) {
+            None => return Ended::With(ExitCode::NothingToDo, "no bake".to_owned()),
+            Some(Err(error)) => return Ended::With(error.exit_code(), error.full()),
+            Some(Ok(taken)) => taken,
+        };
+        match engine.resume(taken, Some(recipe)).await {
+            Ok(report) => Ended::With(report.exit_code(), format!("{:?}", report.error)),
             Err(error) => Ended::With(error.exit_code(), error.full()),
         }
     })

@@ -111,7 +111,7 @@ impl Running {
     }
 
     /// Waits for the end; with the most memory that it was seen to hold, in KiB.
-    pub(crate) fn finish_watched(mut self) -> (Finished, u64) {
+    pub(crate) fn finish_watched(mut self) -> (Finished, usize) {
         let begun = Instant::now();
         let mut peak = 0;
         let status = loop {
@@ -157,7 +157,7 @@ pub(super) fn pause() {
 }
 
 /// The kernel's high-water mark of a process.
-fn most_memory(id: u32) -> Option<u64> {
+fn most_memory(id: u32) -> Option<usize> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
