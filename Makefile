@@ -28,9 +28,9 @@ test: ## everything that must hold: format, lints, licences, tests with real mac
 	$(MAKE) lint
 	cargo test --locked --workspace
 
-fire: ## the bake under fire in full: a hundred at once, thirty killed (many minutes)
+fire: ## the bake under fire in full: every call, thirty kills, a hundred at once (many minutes)
 	@scripts/setup test
-	FORNO_KILLS=30 FORNO_CROWD=100 cargo test --locked --workspace --test it -- --nocapture --test-threads 1 crowd killed:: fire::
+	FORNO_MATRIX=all FORNO_KILLS=30 FORNO_CROWD=100 cargo test --locked --workspace --test it -- --nocapture --test-threads 1 crowd killed:: fire::
 
 lint: ## format, clippy, scripts, playbooks, jobs, licences
 	cargo fmt --all --check

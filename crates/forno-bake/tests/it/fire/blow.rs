@@ -52,6 +52,12 @@ impl How {
 }
 
 impl Call {
+    /// Whether it makes, changes or removes something.
+    pub(super) fn changes(&self) -> bool {
+        let looks = ["Describe", "Get"];
+        !self.dry_run && !looks.iter().any(|look| self.action.starts_with(look))
+    }
+
     /// Every call of this log, numbered within its action.
     pub(super) fn all(log: &[CallRecord]) -> Vec<Self> {
         let mut calls: Vec<Self> = Vec::new();
@@ -70,6 +76,12 @@ impl Call {
 }
 
 impl Blow {
+    /// Of all looks of a kind, and of all ways, these say the most: the process dies, or
+    /// the account may not look.
+    pub(super) fn is_of_first_look(&self) -> bool {
+        self.call.ordinal == 1 && matches!(self.how, How::KilledAfter | How::Refused)
+    }
+
     /// As entries of a plan; the first of them is the one that kills.
     pub(super) fn faults(&self) -> Vec<Fault> {
         let mut at = Fault::of(&self.call.action).calls([self.call.ordinal]);

@@ -2,8 +2,10 @@
 //! afterwards; and then the account holds the finished image or nothing.
 //!
 //! The calls are those of a bake that nobody disturbs, so none is forgotten when a
-//! phase learns to make another. `FORNO_MATRIX=RunInstances#1:killed-after` (any
-//! part of a case's name) runs only such cases.
+//! phase learns to make another. Calls that change something are always struck in
+//! every way. Looks are many and alike: of each kind the first is struck, in two ways.
+//! `FORNO_MATRIX=all` strikes everything, `FORNO_MATRIX=RunInstances#1:killed-after`
+//! (any part of a case's name) only such cases.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write as _;
@@ -136,7 +138,12 @@ fn whichever_call_is_struck_the_account_holds_the_image_or_nothing() {
     let runtime = Runtime::new().unwrap();
     let calls = calls(&runtime);
     #[expect(clippy::disallowed_methods, reason = "a test is its own settings")]
-    let only = std::env::var("FORNO_MATRIX").unwrap_or_default();
+    let wanted = std::env::var("FORNO_MATRIX").unwrap_or_default();
+    let is_wanted = |blow: &Blow| match wanted.as_str() {
+        "all" => true,
+        "" => blow.call.changes() || blow.is_of_first_look(),
+        part => blow.to_string().contains(part),
+    };
     let cases: VecDeque<Blow> = calls
         .iter()
         .flat_map(|call| {
@@ -145,7 +152,7 @@ fn whichever_call_is_struck_the_account_holds_the_image_or_nothing() {
                 how,
             })
         })
-        .filter(|blow| blow.to_string().contains(&only))
+        .filter(is_wanted)
         .collect();
     let (run, queue) = (cases.len(), Mutex::new(cases));
     let verdicts = Mutex::new(BTreeMap::new());
@@ -180,23 +187,16 @@ fn whichever_call_is_struck_the_account_holds_the_image_or_nothing() {
         broken.len(),
         broken.join("\n")
     );
-    let met = |how| {
-        verdicts
-            .iter()
-            .filter(|((_, of), verdict)| *of == how && **verdict != Verdict::NotMet)
-            .count()
-    };
-    if only.is_empty() {
-        // A matrix that strikes nothing proves nothing.
-        for how in How::ALL {
-            assert!(
-                met(how) * 2 > calls.len(),
-                "{how}: {} of {}",
-                met(how),
-                calls.len()
-            );
-        }
-    }
+    // A matrix that strikes nothing proves nothing. How often a removal has to be asked
+    // for varies.
+    let missed: Vec<String> = verdicts
+        .iter()
+        .filter(|((call, _), verdict)| {
+            call.changes() && call.ordinal == 1 && **verdict == Verdict::NotMet
+        })
+        .map(|((call, how), _)| format!("{call}:{how}"))
+        .collect();
+    assert!(missed.is_empty(), "not struck: {}", missed.join(", "));
 }
 
 /// The table, past the test harness, which would swallow it.
