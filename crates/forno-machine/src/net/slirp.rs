@@ -1,14 +1,17 @@
 //! slirp4netns's API socket: one JSON request per connection.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 
 use super::connect_unix;
 use crate::{Error, ErrorKind};
+
+/// For an answer, once connected.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Forwards a port of this computer into the network; returns the number under
 /// which it can be taken back.
@@ -70,13 +73,20 @@ async fn ask(api: &Path, request: &Value) -> Result<Value, Error> {
     })
 }
 
+/// Off the runtime's own threads: slirp4netns takes one connection at a time, and
+/// connecting blocks until it is this one's turn. Blocked workers could not write the
+/// requests that it is waiting for.
 async fn exchange(api: &Path, request: &Value) -> std::io::Result<Value> {
-    let socket = connect_unix(api)?;
-    socket.set_nonblocking(true)?;
-    let mut socket = UnixStream::from_std(socket)?;
-    socket.write_all(request.to_string().as_bytes()).await?;
-    socket.shutdown().await?;
-    let mut reply = Vec::new();
-    socket.read_to_end(&mut reply).await?;
-    Ok(serde_json::from_slice(&reply)?)
+    let (api, request) = (api.to_owned(), request.to_string());
+    tokio::task::spawn_blocking(move || {
+        let mut socket = connect_unix(&api)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.write_all(request.as_bytes())?;
+        socket.shutdown(Shutdown::Write)?;
+        let mut reply = Vec::new();
+        socket.read_to_end(&mut reply)?;
+        Ok(serde_json::from_slice(&reply)?)
+    })
+    .await?
 }
