@@ -608,4 +608,49 @@ mod tests {
             "secrets would be baked in:\n/usr/share/doc/x/key: a private key"
         );
     }
+
+    /// What the script says when one of its programs is another.
+    fn scanned_with(program: &str, text: &str) -> std::process::Output {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), &[("root/key", key("PRIVATE KEY"))]);
+        put(dir.path(), &[("bin/other", text.to_owned())]);
+        let other = dir.path().join("bin").join(program);
+        fs_err::rename(dir.path().join("bin/other"), &other).unwrap();
+        fs_err::set_permissions(&other, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::process::Command::new("/bin/sh")
+            .args(["-c", SCAN, "sh"])
+            .arg(dir.path().join("root"))
+            .env(
+                "PATH",
+                format!("{}:/usr/bin:/bin", other.parent().unwrap().display()),
+            )
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_search_that_breaks_does_not_pass_for_one_that_found_nothing() {
+        for (program, text) in [
+            ("find", "#!/bin/sh\necho 'find: bad -fprint0' >&2; exit 1\n"),
+            ("grep", "#!/bin/sh\nkill -KILL $$\n"),
+            ("xargs", "#!/bin/sh\nexit 127\n"),
+            // Ends in the middle of it.
+            (
+                "xargs",
+                "#!/bin/sh\ncase $* in *-E*) echo 'xargs: grep: terminated by signal 9' >&2; exit 125 ;; esac\nexec /usr/bin/xargs \"$@\"\n",
+            ),
+        ] {
+            let output = scanned_with(program, text);
+            assert!(!output.status.success(), "{program}: {output:?}");
+            assert!(!output.stderr.is_empty(), "{program}: {output:?}");
+        }
+        let broken = "#!/bin/sh\necho \"find: '/srv/a b': Input/output error\" >&2\nexec /usr/bin/find \"$@\"\n";
+        let output = scanned_with("find", broken);
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            "find a private key\t/key\nunsearched Input/output error\t/srv/a b\n"
+        );
+    }
 }

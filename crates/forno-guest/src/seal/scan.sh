@@ -15,7 +15,7 @@ if [ ! -d "$base" ] || [ ! -w "$base" ]; then base=/run; fi
 dir=$(mktemp -d "$base/forno.XXXXXXXX") || exit
 trap 'rm -rf -- "$dir"' EXIT
 trap 'exit 143' HUP INT TERM
-cat >"$dir/secrets"
+cat >"$dir/secrets" || exit
 
 # Words that are in every file with a key or token of a known shape.
 cat >"$dir/words" <<'WORDS'
@@ -48,7 +48,7 @@ hvs.
 hvb.
 client-key-data
 WORDS
-cat "$dir/secrets" >>"$dir/words"
+cat "$dir/secrets" >>"$dir/words" || exit
 
 # Files that hold credentials by their name, whatever those look like.
 named() {
@@ -58,7 +58,7 @@ named() {
     -o -name .git-credentials -o -name .npmrc -o -name .pypirc -o -path '*/.docker/config.json' -o -name .dockercfg \
     -o -path '*/containers/auth.json' -o -path '*/.kube/*' -o -path "$root/etc/kubernetes/*" -o -name 'kubeconfig*' \
     -o -path '*/.aws/credentials' -o -path '*/.config/gcloud/*' -o -path '*/.azure/*' \
-    -o -path '*/private-keys-v1.d/*.key' \) -print0
+    -o -path '*/private-keys-v1.d/*.key' \) -print0 2>>"$dir/said"
 }
 
 # Of a list of files (each with a NUL) those that hold a pattern; grep's own
@@ -90,7 +90,15 @@ file() {
 : >"$dir/found"
 : >"$dir/said"
 : >"$dir/large"
-: >"$dir/all"
+
+# A search that does not work must not look like one that finds nothing.
+find "$dir" -name words -fprint0 "$dir/all" 2>>"$dir/said"
+if [ "$(holding -F -f "$dir/words" <"$dir/all" | tr '\0' '\n')" != "$dir/words" ]; then
+  cat "$dir/said" >&2
+  echo 'the search needs find, xargs and grep of GNU' >&2
+  exit 1
+fi
+
 named >"$dir/named"
 holding -F -f "$dir/words" <"$dir/all" >"$dir/candidates"
 
@@ -159,23 +167,26 @@ packaged() {
 # What package managers of languages install is public too, test keys included,
 # and this key is made on every machine and trusted by none.
 public() {
-  case $2 in
+  case $1 in
   */site-packages/* | */dist-packages/* | */node_modules/* | */pkg/mod/* | */gems/*) true ;;
   "$root/etc/ssl/private/ssl-cert-snakeoil.key") true ;;
-  *) packaged "$2" ;;
+  *) packaged "$1" ;;
   esac
 }
 
 sort -u "$dir/found" | while IFS='	' read -r kind path; do
-  [ "$kind" = 'a secret of this bake' ] || ! public "$kind" "$path" || continue
+  [ "$kind" = 'a secret of this bake' ] || ! public "$path" || continue
   printf 'find %s\t%s\n' "$kind" "${path#"$root"}"
 done >"$dir/finds"
 head -n 500 "$dir/finds"
 [ "$(wc -l <"$dir/finds")" -le 500 ] || echo more
 
+# What is not about one file, such as the end of memory, is about many.
+if grep -vE '^(grep|find): .+: .+' "$dir/said" >&2; then exit 1; fi
+
 # Told, because silence would mean that nothing is there.
 {
   tr '\n\0' '?\n' <"$dir/large" | sed "s|^|unsearched larger than $((largest / 1048576)) MiB	|"
-  sed -n 's/^grep: \(.*\): \(.*\)$/unsearched \2	\1/p' "$dir/said" | grep -v '^unsearched No such file'
+  sed -nE "s/^(grep|find): '?(.*[^'])'?: (.*)\$/unsearched \3	\2/p" "$dir/said" | grep -v '^unsearched No such file'
 } | sed "s|	$root/|	/|" | sort -u | head -n 50
 exit 0
