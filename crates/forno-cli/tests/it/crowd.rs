@@ -47,7 +47,7 @@ fn calls(endpoint: &Endpoint) -> Vec<Value> {
 fn bakes() -> usize {
     #[expect(clippy::disallowed_methods, reason = "a test is its own settings")]
     let wanted = std::env::var("FORNO_CROWD").ok();
-    wanted.map_or(20, |number| {
+    wanted.map_or(10, |number| {
         number.parse().expect("FORNO_CROWD is a number")
     })
 }

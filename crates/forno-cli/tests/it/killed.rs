@@ -11,7 +11,7 @@ use crate::support::{Machine, Recipe, Running, Sandbox, eventually, traces};
 fn kills() -> u32 {
     #[expect(clippy::disallowed_methods, reason = "a test is its own settings")]
     let wanted = std::env::var("FORNO_KILLS").ok();
-    wanted.map_or(4, |number| number.parse().expect("FORNO_KILLS is a number"))
+    wanted.map_or(2, |number| number.parse().expect("FORNO_KILLS is a number"))
 }
 
 /// With something of everything that leaves files and processes behind.

@@ -48,7 +48,8 @@ fn a_ledger_that_lost_its_end_loses_nothing_of_the_account() {
         for _ in 0..4 {
             scope.spawn(|| {
                 loop {
-                    let kept = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    // Every other line, cut at its beginning or in its middle.
+                    let kept = next.fetch_add(2, std::sync::atomic::Ordering::Relaxed);
                     if kept >= whole {
                         return;
                     }
