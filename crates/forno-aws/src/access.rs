@@ -46,7 +46,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             attempt_timeout: Duration::from_secs(30),
-            operation_timeout: Duration::from_mins(2),
+            operation_timeout: Duration::from_mins(5),
             attempts: 3,
             poll_spacing: Duration::from_millis(250),
         }

@@ -209,7 +209,8 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     None
 }
 
-fn never_connected(error: &(dyn StdError + 'static)) -> bool {
+/// Nothing was sent.
+pub(crate) fn never_connected(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(hyper) = error.downcast_ref::<hyper_util::client::legacy::Error>()

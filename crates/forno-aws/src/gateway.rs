@@ -26,11 +26,11 @@ use crate::access::{Access, Limits};
 use crate::attempts::{NoRetryForCapacity, Pending, credentials_error};
 use crate::batch::Batcher;
 use crate::error::{Error, Kind};
+use crate::harmless::HarmlessIsFree;
 use crate::ids::{ImageId, InstanceId, SnapshotId};
 use crate::image::Image;
 use crate::instance::Instance;
 use crate::snapshot::Snapshot;
-use crate::throttling::ThrottlingIsFree;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
@@ -99,15 +99,16 @@ impl Gateway {
             .await
             .map_err(|error| credentials_error(&region, &error))?;
 
+        let harmless = HarmlessIsFree::default();
         let ec2 = aws_sdk_ec2::config::Builder::from(&config)
             .retry_classifier(NoRetryForCapacity)
-            .interceptor(ThrottlingIsFree)
+            .interceptor(harmless.clone())
             .build();
         let ssm = aws_sdk_ssm::config::Builder::from(&config)
-            .interceptor(ThrottlingIsFree)
+            .interceptor(harmless.clone())
             .build();
         let sts = aws_sdk_sts::config::Builder::from(&config)
-            .interceptor(ThrottlingIsFree)
+            .interceptor(harmless.clone())
             .build();
         let clients = Clients {
             region: Arc::from(region.as_str()),

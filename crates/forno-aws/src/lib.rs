@@ -19,6 +19,7 @@ mod codes;
 mod convert;
 mod error;
 mod gateway;
+mod harmless;
 mod identity;
 mod ids;
 mod image;
@@ -36,7 +37,6 @@ mod snapshot;
 mod states;
 mod subnet;
 mod tag;
-mod throttling;
 mod wait;
 
 pub use access::{Access, Limits, StaticCredentials};

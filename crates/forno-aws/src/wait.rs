@@ -19,7 +19,8 @@ use crate::instance::StateReason;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_secs(150);
-const PATIENCE: Duration = Duration::from_mins(2);
+/// A network that was away for two minutes is no reason to throw a bake away.
+const PATIENCE: Duration = Duration::from_mins(5);
 const BEAT: Duration = Duration::from_secs(10);
 const SLOWEST: Duration = Duration::from_secs(20);
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::endpoint::{Answer, Endpoint, connect, instance_xml, ok, refused};
@@ -364,4 +365,40 @@ async fn being_throttled_spends_no_attempt() {
     let error = gateway.create_image(&image()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Server);
     assert_eq!(error.attempts(), 3);
+}
+
+/// Somebody who was there and is away is waited for.
+#[tokio::test]
+async fn a_network_that_is_away_for_a_while_spends_no_attempt() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = async |listener: TcpListener| {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        let mut request = Vec::new();
+        assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+        let Answer::Reply { body, .. } = image_made() else {
+            unreachable!("it is one")
+        };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(body.as_bytes()).await.unwrap();
+    };
+    let once = Limits {
+        attempts: 1,
+        ..Limits::default()
+    };
+    let gateway = connect(&format!("http://{address}"), once).await;
+    let image = image();
+    let (made, ()) = tokio::join!(gateway.create_image(&image), answer(listener));
+    made.unwrap();
+    let back = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        answer(TcpListener::bind(address).await.unwrap()).await;
+    };
+    let (made, ()) = tokio::join!(gateway.create_image(&image), back);
+    made.unwrap();
 }

@@ -350,7 +350,6 @@ mod tests {
 
     /// Encoders of others, or written down once more: what is tested here does
     /// not test itself.
-    #[expect(clippy::format_collect, reason = "a few bytes of a test")]
     const ENCODERS: [fn(&str) -> String; 8] = [
         str::to_owned,
         |text| {
