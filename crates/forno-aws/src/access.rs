@@ -35,7 +35,8 @@ pub struct Limits {
     pub attempt_timeout: Duration,
     /// All attempts of one call together.
     pub operation_timeout: Duration,
-    /// Attempts per call, the first included.
+    /// Attempts per call, the first included. Those that certainly did nothing (throttled,
+    /// or an endpoint out of reach that was there before) do not count.
     pub attempts: u32,
     /// Calls of the describers that serve several waits at once come no closer
     /// together than this.

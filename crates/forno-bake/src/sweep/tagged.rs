@@ -1,4 +1,5 @@
-//! What carries forno's tags and whose time is over, whichever machine made it.
+//! What carries forno's tags and whose time is over, whichever machine made it; of a
+//! bake of this machine that is over, at once.
 //!
 //! A bake cannot take longer than `forno:expires` says, so what is still there after
 //! it belongs to nobody. A finished image and its snapshots never expire.
