@@ -1,7 +1,7 @@
 //! After a call whose answer was lost: what it made, if it made anything.
 //!
-//! The name is this bake's alone and the tag says whose it is, so what is found is
-//! the work of that call. EC2 may show it late; a look that comes too early would
+//! The name or the token is this bake's alone and the tag says whose it is, so what is
+//! found is the work of that call. EC2 may show it late; a look that comes too early would
 //! throw away a bake that has lost nothing but a reply.
 
 use std::time::Duration;

@@ -11,6 +11,7 @@ use forno_events::{Severity, StepId};
 use forno_link::{HostKey, HostKeyPair};
 use forno_saga::{Effect, EffectId, Rung};
 
+use super::adopt::adopt;
 use super::context::{Context, of_wait};
 use super::effects::{INSTANCE, InstanceIntent, LaunchIntent, Made, intent, is_numbered};
 use super::user_data::user_data;
@@ -19,6 +20,7 @@ use crate::error::{CallError, ErrorKind, of_effect};
 use crate::plan::{Machine, Place};
 use crate::{Error, names};
 use forno_saga::RunError;
+use tokio_util::sync::CancellationToken;
 
 /// How many machines a bake may lose by EC2's own doing: as many rounds over all
 /// places for those that never ran, as many machines for those that did.
@@ -26,9 +28,6 @@ const RELAUNCHES: usize = 3;
 
 /// How long EC2 may take to say why a machine goes away.
 const REASON_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
-
-/// After a launch without an answer: how long its machine may stay unseen.
-const ADOPT_WITHIN: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// What differs between the machines of a bake.
 pub(super) struct Wanted<'a> {
@@ -228,14 +227,14 @@ impl Context {
             },
         );
         let gateway = self.gateway.clone();
-        let poll = self.settings.poll;
+        let (poll, cancel) = (self.settings.poll, self.cancel.clone());
         self.effect(intent, async move {
             match start(&gateway, &launch, poll).await {
                 Ok(instance) => Ok(Made {
                     id: instance.id.to_string(),
                 }),
                 Err(error) if error.outcome() == Outcome::Unknown => {
-                    adopt(&gateway, &launch.client_token, poll)
+                    launched(&gateway, &launch.client_token, poll, &cancel)
                         .await
                         .ok_or(error)
                 }
@@ -288,25 +287,20 @@ async fn start(
 }
 
 /// The machine of a launch whose answer was lost, if it shows.
-pub(super) async fn adopt(
+pub(super) async fn launched(
     gateway: &Gateway,
     client_token: &str,
     poll: std::time::Duration,
+    cancel: &CancellationToken,
 ) -> Option<Made> {
-    let until = forno_saga::Deadline::after(ADOPT_WITHIN);
-    loop {
-        if let Ok(instances) = gateway.instances_of_token(client_token).await
-            && let Some(instance) = instances.iter().find(|one| !one.state.is_ending())
-        {
-            return Some(Made {
-                id: instance.id.to_string(),
-            });
-        }
-        if until.passed() {
-            return None;
-        }
-        until.pause(poll).await;
-    }
+    let look = || async {
+        let instances = gateway.instances_of_token(client_token).await?;
+        Ok(instances.into_iter().find(|one| !one.state.is_ending()))
+    };
+    let instance = adopt(poll, cancel, look).await?;
+    Some(Made {
+        id: instance.id.to_string(),
+    })
 }
 
 async fn run(

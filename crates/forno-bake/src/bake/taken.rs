@@ -122,10 +122,11 @@ async fn find(ctx: &Context, effect: &Effect) -> Result<InstanceId, Error> {
     } else {
         let intent: LaunchIntent =
             effects::read(&effect.intent).map_err(|error| no(error.to_string()))?;
-        let made = machine::adopt(
+        let made = machine::launched(
             &ctx.gateway,
             &intent.instance.client_token,
             ctx.settings.poll,
+            &ctx.cancel,
         )
         .await
         .ok_or_else(|| no("it has no builder"))?;
