@@ -129,6 +129,32 @@ async fn an_error_in_the_input_ends_the_command() {
     );
 }
 
+/// Has no room for what comes.
+struct Full;
+
+#[async_trait]
+impl Sink for Full {
+    async fn write(&mut self, _: Stream, _: Bytes) -> std::io::Result<()> {
+        Err(std::io::Error::other("disk full"))
+    }
+}
+
+#[tokio::test]
+async fn output_that_cannot_be_kept_ends_the_command() {
+    let server = server!();
+    let link = server.link().await;
+    let mark = format!("forno-full-{}", std::process::id());
+    let script = format!("echo x; exec -a {mark} sleep 600");
+    let command = Command::words(["bash", "-c", &script]);
+    let error = link.exec(command, Box::new(Full), never()).await;
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.ends_with("cannot keep the output: disk full"),
+        "{error}"
+    );
+    assert_eq!(alive(&mark), Vec::<String>::new());
+}
+
 /// Hashes what comes, keeps nothing.
 #[derive(Clone)]
 struct Hash(Arc<std::sync::Mutex<Sha256>>, Arc<AtomicU64>);

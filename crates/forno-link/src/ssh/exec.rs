@@ -92,7 +92,7 @@ async fn supervise(
         group,
     };
 
-    let why = {
+    let (why, reader) = {
         let input = feed(&write, command.stdin, &activity);
         let input = async {
             match input.await {
@@ -102,22 +102,25 @@ async fn supervise(
         };
         tokio::select! {
             biased;
-            () = cancel.cancelled() => ErrorKind::Cancelled,
+            () = cancel.cancelled() => (ErrorKind::Cancelled, Some(reader)),
             ended = &mut reader => {
                 drop(permit);
                 let ended = ended.unwrap_or_else(|error| Ended::Failed(ErrorKind::Lost(format!("internal: {error}"))));
                 match ended {
                     Ended::By(exit) => return Ok(exit),
                     Ended::Lost => return Err(session.lost()),
-                    Ended::Failed(kind) => kind,
+                    Ended::Failed(kind) => (kind, None),
                 }
             }
-            error = input => ErrorKind::Local { what: "cannot read the input".into(), error },
+            error = input => {
+                let what = "cannot read the input".into();
+                (ErrorKind::Local { what, error }, Some(reader))
+            }
             () = expire(command.timeout, started) => {
-                ErrorKind::TimedOut(command.timeout.unwrap_or_default())
+                (ErrorKind::TimedOut(command.timeout.unwrap_or_default()), Some(reader))
             }
             () = activity.stalled(command.idle_timeout) => {
-                ErrorKind::Stalled(command.idle_timeout.unwrap_or_default())
+                (ErrorKind::Stalled(command.idle_timeout.unwrap_or_default()), Some(reader))
             }
         }
     };
@@ -293,8 +296,10 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    async fn end(&mut self, mut reader: JoinHandle<Ended>) {
-        if !reader.is_finished() && !self.session.is_closed() {
+    /// `reader` is missing when it gave up, which the command knows nothing of.
+    async fn end(&mut self, reader: Option<JoinHandle<Ended>>) {
+        let over = reader.as_ref().is_some_and(JoinHandle::is_finished);
+        if !over && !self.session.is_closed() {
             // The command may not have announced itself yet.
             let group = timeout(GRACE, self.group.wait_for(Option::is_some)).await;
             if let Ok(Ok(group)) = group.map(|g| g.map(|g| *g))
@@ -305,9 +310,11 @@ impl Running<'_> {
             }
         }
         let _ = self.write.close().await;
-        tokio::select! {
-            _ = &mut reader => {}
-            () = sleep(GRACE) => reader.abort(),
+        if let Some(mut reader) = reader {
+            tokio::select! {
+                _ = &mut reader => {}
+                () = sleep(GRACE) => reader.abort(),
+            }
         }
     }
 
