@@ -20,6 +20,7 @@ pub mod link;
 pub mod quote;
 pub mod shell;
 pub mod ssh;
+pub mod ssm;
 pub mod transfer;
 
 mod remote;

@@ -1,0 +1,8 @@
+//! Machines without an open port, reached through AWS Systems Manager.
+
+pub mod api;
+
+pub use api::{
+    CommandOutput, CommandState, DataKey, Ping, Refusal, RefusalKind, SessionOpened, Stage, Store,
+    Systems,
+};
