@@ -15,6 +15,9 @@ pub struct Access {
     pub profile: Option<String>,
     /// For every service; `None` leaves it to `AWS_ENDPOINT_URL` and the profile.
     pub endpoint_url: Option<String>,
+    /// Under which address machines reach S3, where that is another than ours: in
+    /// URLs that are signed for them.
+    pub machine_endpoint_url: Option<String>,
     /// In place of the usual chain.
     pub credentials: Option<StaticCredentials>,
     pub limits: Limits,

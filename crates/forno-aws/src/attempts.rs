@@ -89,6 +89,17 @@ impl Pending {
         )
     }
 
+    /// A part of what was asked for was refused, inside of a good reply.
+    pub(crate) fn refused(&self, code: &str, message: impl Into<String>) -> Error {
+        self.error(
+            codes::kind(code, "", 200),
+            Outcome::Unknown,
+            Some(code.to_owned()),
+            message.into(),
+            None,
+        )
+    }
+
     pub(crate) fn failed<E>(&self, error: &SdkError<E, HttpResponse>) -> Error
     where
         E: StdError + ProvideErrorMetadata + Send + Sync + 'static,

@@ -57,14 +57,22 @@ pub(crate) fn kind(code: &str, message: &str, status: u16) -> Kind {
         | "UnsupportedHostConfiguration"
         | "SpotMaxPriceTooLow" => Kind::Capacity,
         "MaxSpotInstanceCountExceeded" | "ResourceCountExceeded" => Kind::Quota,
-        "DependencyViolation" | "VolumeInUse" => Kind::DependencyViolation,
-        "IncorrectInstanceState" | "IncorrectState" | "IncorrectSpotRequestState" => {
-            Kind::WrongState
-        }
+        "DependencyViolation" | "VolumeInUse" | "BucketNotEmpty" => Kind::DependencyViolation,
+        // The last two are SSM's words for an agent that is not online.
+        "IncorrectInstanceState"
+        | "IncorrectState"
+        | "IncorrectSpotRequestState"
+        | "InvalidInstanceId"
+        | "TargetNotConnected" => Kind::WrongState,
         "IdempotentParameterMismatch" | "IdempotentInstanceTerminated" => Kind::TokenReused,
-        "InvalidAMIID.Unavailable" | "ParameterNotFound" | "ParameterVersionNotFound" => {
-            Kind::NotFound
-        }
+        "InvalidAMIID.Unavailable"
+        | "ParameterNotFound"
+        | "ParameterVersionNotFound"
+        | "InvocationDoesNotExist"
+        | "DoesNotExistException"
+        | "NoSuchBucket"
+        | "NoSuchKey" => Kind::NotFound,
+        "BucketAlreadyExists" | "BucketAlreadyOwnedByYou" => Kind::Duplicate,
         "InvalidAction"
         | "UnsupportedOperation"
         | "UnsupportedProtocol"

@@ -13,6 +13,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
@@ -55,6 +56,9 @@ struct Shared {
 pub(crate) struct Clients {
     pub(crate) region: Arc<str>,
     pub(crate) ec2: aws_sdk_ec2::Client,
+    pub(crate) s3: aws_sdk_s3::Client,
+    /// Signs URLs for machines, who may know S3 under another address.
+    pub(crate) s3_for_machines: aws_sdk_s3::Client,
     pub(crate) ssm: aws_sdk_ssm::Client,
     pub(crate) sts: aws_sdk_sts::Client,
 }
@@ -79,6 +83,7 @@ impl Gateway {
     /// what the chain of credentials itself needs.
     pub async fn connect(access: Access) -> Result<Self, Error> {
         let limits = access.limits.clone();
+        let for_machines = access.machine_endpoint_url.clone();
         let config = load(access).await?;
         let region = config
             .region()
@@ -104,6 +109,21 @@ impl Gateway {
             .retry_classifier(NoRetryForCapacity)
             .interceptor(harmless.clone())
             .build();
+        // An endpoint of one's own rarely has a name for each bucket.
+        let path_style = config.endpoint_url().is_some();
+        let s3 = aws_sdk_s3::config::Builder::from(&config)
+            .force_path_style(path_style)
+            // No checksum but the signature's is asked of what is presigned.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .interceptor(harmless.clone());
+        let s3_for_machines = match for_machines {
+            None => s3.clone(),
+            Some(url) => {
+                check_endpoint(&url)?;
+                s3.clone().endpoint_url(url).force_path_style(true)
+            }
+        };
         let ssm = aws_sdk_ssm::config::Builder::from(&config)
             .interceptor(harmless.clone())
             .build();
@@ -113,6 +133,8 @@ impl Gateway {
         let clients = Clients {
             region: Arc::from(region.as_str()),
             ec2: aws_sdk_ec2::Client::from_conf(ec2),
+            s3: aws_sdk_s3::Client::from_conf(s3.build()),
+            s3_for_machines: aws_sdk_s3::Client::from_conf(s3_for_machines.build()),
             ssm: aws_sdk_ssm::Client::from_conf(ssm),
             sts: aws_sdk_sts::Client::from_conf(sts),
         };
@@ -168,6 +190,10 @@ impl Gateway {
             .and_then(|at| Timestamp::try_from(at).ok()))
     }
 
+    pub(crate) fn credentials(&self) -> &SharedCredentialsProvider {
+        &self.inner.credentials
+    }
+
     pub(crate) fn clients(&self) -> &Clients {
         &self.inner.clients
     }
@@ -198,6 +224,7 @@ async fn load(access: Access) -> Result<SdkConfig, Error> {
         region,
         profile,
         endpoint_url,
+        machine_endpoint_url: _,
         credentials,
         limits,
     } = access;

@@ -1,4 +1,4 @@
-//! The gateway to EC2: the only crate that names the AWS SDK.
+//! The gateway to EC2, and to what of SSM, S3 and STS a bake needs: the only crate that names the AWS SDK.
 //!
 //! Domain types in, domain types out. Whoever bakes never sees an SDK type, never
 //! compiles the SDK, and never has to know which of its errors means that a call
@@ -11,11 +11,14 @@
 //! and say nothing meanwhile.
 
 mod access;
+mod agent;
 mod attempts;
 mod batch;
 mod block_device;
+mod bucket;
 mod cidr;
 mod codes;
+mod command;
 mod convert;
 mod error;
 mod gateway;
@@ -28,11 +31,13 @@ mod instance_type;
 mod key_pair;
 mod launch;
 mod launch_template;
+mod object;
 mod parameter;
 mod preflight;
 mod region;
 mod resource;
 mod security_group;
+mod session;
 mod snapshot;
 mod states;
 mod subnet;
@@ -40,8 +45,11 @@ mod tag;
 mod wait;
 
 pub use access::{Access, Limits, StaticCredentials};
+pub use agent::Agent;
 pub use block_device::{Volume, VolumeType};
+pub use bucket::Bucket;
 pub use cidr::{Cidr, InvalidCidr};
+pub use command::{Invocation, InvocationOutput};
 pub use error::{Error, Kind, Outcome};
 pub use gateway::Gateway;
 pub use identity::Identity;
@@ -58,6 +66,7 @@ pub use launch_template::NamedByTemplate;
 pub use preflight::{Call, Verdict};
 pub use resource::TaggedResource;
 pub use security_group::{IngressRule, NewSecurityGroup, SecurityGroup};
+pub use session::Session;
 pub use snapshot::{Snapshot, SnapshotState};
 pub use subnet::Subnet;
 pub use tag::{TagMatch, Tags};
