@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use serde::{Serialize, Serializer};
 
-use crate::model::{Architecture, Assertion, Disk, Imds, OnFailure, SealAllow, SealItem, Timeouts};
+use crate::model::{
+    Architecture, Assertion, Connect, Disk, Imds, OnFailure, SealAllow, SealItem, Timeouts,
+};
 use crate::text::{Late, Text, Value};
 use crate::units::{Mode, Period};
 
@@ -177,10 +179,24 @@ pub struct Builder {
     pub public_ip: Option<bool>,
     pub instance_profile: Option<String>,
     pub user: String,
+    pub connect: Connect,
+    /// Where Run Command is how the machine is reached.
+    pub bucket: Bucket,
     pub timeouts: Timeouts,
     pub imds: Imds,
     /// Of everything temporary, besides forno's own.
     pub tags: BTreeMap<String, Late>,
+}
+
+/// Through what files get to a machine that nothing but its agent is reached by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bucket {
+    /// Made for the bake.
+    Temporary,
+    Named(String),
+    /// Through none: in the text of commands.
+    None,
 }
 
 /// One step on the builder.

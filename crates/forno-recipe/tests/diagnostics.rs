@@ -261,13 +261,34 @@ fn what_is_not_available_yet_says_so() {
         r#"
 [vars]
 key = { from = "ssm:/prod/key" }
-[builder]
-connect = "ssh-over-ssm"
 [publish]
 regions = ["sa-east-1"]
 "#,
     );
     assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn files_over_run_command() {
+    let fixture = Fixture::below_head(
+        r#"
+[builder]
+connect = "ssm"
+[builder.ssm]
+bucket = "Not_A_Bucket"
+"#,
+    );
+    assert_snapshot!("bucket_name", fixture.complaint());
+    let fixture = Fixture::below_head(
+        r#"
+[builder]
+connect = "ssm"
+[builder.ssm]
+files = "commands"
+bucket = "artifacts"
+"#,
+    );
+    assert_snapshot!("bucket_unused", fixture.complaint());
 }
 
 #[test]

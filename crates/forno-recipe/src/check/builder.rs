@@ -7,8 +7,8 @@ use super::Checks;
 use super::files::Expect;
 use super::image::check_tags;
 use crate::diagnostic::Problem;
-use crate::model::{Architecture, BuilderTable, Connect, Disk, ProveTable, VolumeType};
-use crate::recipe::{Builder, Prove, UserData};
+use crate::model::{Architecture, BuilderTable, Disk, ProveTable, SsmFiles, SsmTable, VolumeType};
+use crate::recipe::{Bucket, Builder, Prove, UserData};
 use crate::text::BakeFacts;
 use crate::units::Period;
 
@@ -52,14 +52,7 @@ pub(super) fn check(
             "lower-case letters, digits, `_` and `-`",
         );
     }
-    if table.connect != Connect::Ssh {
-        checks.bad(
-            Problem::new("this way to connect is not available yet")
-                .at(root.place(&["builder", "connect"]))
-                .label("forno cannot do that")
-                .help("leave it out, or write `connect = \"ssh\"`"),
-        );
-    }
+    let bucket = check_ssm(checks, table.ssm);
     let total = table.timeouts.total;
     if total < Period::from_secs(600) || total > Period::from_secs(24 * 3600) {
         checks.bad_at(
@@ -82,9 +75,46 @@ pub(super) fn check(
         public_ip: table.public_ip,
         instance_profile: table.instance_profile,
         user,
+        connect: table.connect,
+        bucket,
         timeouts: table.timeouts,
         imds: table.imds,
         tags: table.tags,
+    }
+}
+
+/// The rules for names are S3's for general purpose buckets.
+fn check_ssm(checks: &mut Checks<'_>, table: SsmTable) -> Bucket {
+    let place = |key: &str| checks.root.place(&["builder", "ssm", key]);
+    match (table.files, table.bucket) {
+        (SsmFiles::Bucket, None) => Bucket::Temporary,
+        (SsmFiles::Commands, None) => Bucket::None,
+        (SsmFiles::Commands, Some(_)) => {
+            checks.bad(
+                Problem::new("a bucket is named, and none is to be used")
+                    .at(place("bucket"))
+                    .label("would not be used")
+                    .related(place("files"), "because of this")
+                    .help("leave one of the two out"),
+            );
+            Bucket::None
+        }
+        (SsmFiles::Bucket, Some(name)) => {
+            let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            let fine = (3..=63).contains(&name.len())
+                && name.starts_with(edge)
+                && name.ends_with(edge)
+                && name.chars().all(|c| edge(c) || "-.".contains(c))
+                && !name.contains("..");
+            if !fine {
+                checks.bad_at(
+                    place("bucket"),
+                    format!("`{name}` cannot be a bucket's name"),
+                    "3 to 63 lower-case letters, digits, `-` and `.`",
+                );
+            }
+            Bucket::Named(name)
+        }
     }
 }
 

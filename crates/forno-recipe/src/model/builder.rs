@@ -48,8 +48,10 @@ pub(crate) struct BuilderTable {
     /// The image's login user: `admin` on Debian, `ubuntu` on Ubuntu,
     /// `ec2-user` on Amazon Linux. Default: `admin`.
     pub(crate) user: Option<String>,
-    /// How forno reaches the builder. Default: `ssh`, the only one available yet.
+    /// How forno reaches the builder and the test machine. Default: `ssh`.
     pub(crate) connect: Connect,
+    /// What only matters where machines are reached by Run Command.
+    pub(crate) ssm: SsmTable,
     /// How long each part of a bake may take at most.
     pub(crate) timeouts: Timeouts,
     /// The builder's instance metadata service.
@@ -60,14 +62,62 @@ pub(crate) struct BuilderTable {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Connect {
-    /// SSH to the builder's address.
+pub enum Connect {
+    /// SSH to the machine's address.
     #[default]
     Ssh,
-    /// Not available yet: commands by AWS Systems Manager, no open port.
+    /// Run Command of AWS Systems Manager: no open port, no key pair, no sshd.
+    /// The image needs the SSM agent, and the machine must be allowed to use it.
     Ssm,
-    /// Not available yet: SSH through a Systems Manager session.
+    /// SSH through a session of Systems Manager: no open port. The image
+    /// needs the SSM agent and sshd.
     SshOverSsm,
+}
+
+impl Connect {
+    pub const ALL: [Self; 3] = [Self::Ssh, Self::Ssm, Self::SshOverSsm];
+
+    /// As a recipe spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ssh => "ssh",
+            Self::Ssm => "ssm",
+            Self::SshOverSsm => "ssh-over-ssm",
+        }
+    }
+
+    /// Whether Systems Manager must know the machine.
+    pub const fn needs_agent(self) -> bool {
+        !matches!(self, Self::Ssh)
+    }
+}
+
+impl std::fmt::Display for Connect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[serde(default)]
+pub(crate) struct SsmTable {
+    /// How files, input and anything secret get to the machine. Default: `bucket`.
+    pub(crate) files: SsmFiles,
+    /// An existing bucket of the bake's region to use, below `forno/`. Default:
+    /// one is made for the bake and removed with it.
+    pub(crate) bucket: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SsmFiles {
+    /// Through a bucket, by URLs that are signed for one object and a short time.
+    #[default]
+    Bucket,
+    /// In the text of commands: small files only, and no secrets, because
+    /// Systems Manager keeps what it ran.
+    Commands,
 }
 
 /// The root volume.

@@ -16,12 +16,12 @@ pub use assertion::{
     Assertion, CommandAssertion, FileAssertion, FileKind, PackageAssertion, PortAssertion,
     Protocol, ServiceAssertion, UserAssertion,
 };
-pub use builder::{Architecture, Disk, Imds, ImdsTokens, Timeouts, VolumeType};
+pub use builder::{Architecture, Connect, Disk, Imds, ImdsTokens, Timeouts, VolumeType};
 pub use seal::{SealAllow, SealItem};
 pub use step::OnFailure;
 
 pub(crate) use assertion::{CheckEntry, ProveTable, TestEntry, TestKindEntry};
-pub(crate) use builder::{BuilderTable, Connect};
+pub(crate) use builder::{BuilderTable, SsmFiles, SsmTable};
 pub(crate) use image::{
     ImageTable, PublishTable, SourceTable, VarDefault, VarEntry, VarSpec, VarType,
 };
