@@ -4,11 +4,14 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Bench, bench, step, told};
 use forno_events::{Event, Stream};
-use forno_guest::{Action, Ansible, SecretValue};
+use forno_guest::{Action, Ansible, Guest, SecretValue};
+use forno_link::{Command, Exit, Link, Sink, Watch};
+use tokio_util::sync::CancellationToken;
 
 /// The system's own: this computer may have others, found first.
 fn interpreter() -> (String, SecretValue) {
@@ -347,4 +350,131 @@ async fn nothing_of_a_play_outlives_its_time() {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     panic!("a connection of ssh is left");
+}
+
+/// The same machine over a link that no foreign client can use.
+#[derive(Debug)]
+struct Private(Arc<dyn Link>);
+
+#[async_trait::async_trait]
+impl Link for Private {
+    fn peer(&self) -> String {
+        self.0.peer()
+    }
+
+    fn user(&self) -> &str {
+        self.0.user()
+    }
+
+    fn is_connected(&self) -> bool {
+        self.0.is_connected()
+    }
+
+    async fn exec(
+        &self,
+        command: Command,
+        sink: Box<dyn Sink>,
+        cancel: &CancellationToken,
+    ) -> Result<Exit, forno_link::Error> {
+        self.0.exec(command, sink, cancel).await
+    }
+
+    async fn reconnect(
+        &self,
+        within: Duration,
+        watch: &Watch,
+        cancel: &CancellationToken,
+    ) -> Result<(), forno_link::Error> {
+        self.0.reconnect(within, watch, cancel).await
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+
+    fn as_link(&self) -> &dyn Link {
+        self
+    }
+}
+
+#[tokio::test]
+async fn a_play_through_forno_s_own_link() {
+    let mut bench = bench!();
+    bench.guest = Guest::new(Arc::new(Private(Arc::clone(bench.guest.link()))));
+    let place = tempfile::tempdir().unwrap();
+    let (made, fetched) = (bench.dir().join("made"), place.path().join("fetched"));
+    let big = place.path().join("big");
+    let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    fs_err::write(&big, &content).unwrap();
+    let mut ansible = playbook(
+        place.path(),
+        r#"
+- name: a play
+  hosts: all
+  tasks:
+    - name: copy
+      ansible.builtin.copy: { src: "{{ big }}", dest: "{{ made }}", mode: "0640" }
+    - name: both outputs
+      ansible.builtin.shell: "echo out; echo err >&2; exit 3"
+      register: ended
+      failed_when: ended.rc != 3 or ended.stdout != 'out' or ended.stderr != 'err'
+    - name: much
+      ansible.builtin.command: "head -c 600000 /dev/zero"
+      register: zeros
+      failed_when: zeros.stdout | length != 600000
+      no_log: true
+    - name: fetch
+      ansible.builtin.fetch: { src: "{{ made }}", dest: "{{ fetched }}", flat: true }
+    - name: side by side
+      ansible.builtin.command: "true"
+      loop: [1, 2, 3]
+"#,
+    );
+    for (name, path) in [("big", &big), ("made", &made), ("fetched", &fetched)] {
+        let value = SecretValue(path.to_str().unwrap().into());
+        ansible.extra_vars.insert(name.into(), value);
+    }
+    bench
+        .run(Action::Ansible(ansible))
+        .await
+        .unwrap_or_else(|e| panic!("{}\n{:?}", told(&e), bench.lines(Stream::Stdout)));
+    assert!(fs_err::read(&made).unwrap() == content);
+    assert!(fs_err::read(&fetched).unwrap() == content);
+}
+
+#[tokio::test]
+async fn a_play_through_forno_s_own_link_is_cancelled_whole() {
+    let mut bench = bench!();
+    bench.guest = Guest::new(Arc::new(Private(Arc::clone(bench.guest.link()))));
+    let place = tempfile::tempdir().unwrap();
+    let mark = bench.dir().join("sleeps");
+    let mut ansible = playbook(
+        place.path(),
+        r#"
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.shell: "echo $$ > {{ mark }}; exec sleep 600"
+"#,
+    );
+    let value = SecretValue(mark.to_str().unwrap().into());
+    ansible.extra_vars.insert("mark".into(), value);
+    let cancel = bench.ctx.cancel.clone();
+    let started = async {
+        while !mark.exists() || fs_err::read_to_string(&mark).unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        cancel.cancel();
+    };
+    let (result, ()) = tokio::join!(bench.run(Action::Ansible(ansible)), started);
+    assert!(result.unwrap_err().is_cancelled());
+    let pid = fs_err::read_to_string(&mark).unwrap();
+    let there = Path::new("/proc").join(pid.trim());
+    for _ in 0..400 {
+        if !there.exists() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("{} still runs", there.display());
 }

@@ -36,7 +36,6 @@ pub(super) async fn install(
     file: &Path,
     ansible: &Ansible,
     place: &Workplace,
-    agent: &Path,
     ctx: &StepContext,
 ) -> Result<Installed, StepError> {
     let content = fs_err::tokio::read_to_string(file)
@@ -76,7 +75,7 @@ pub(super) async fn install(
         (asked.collections, "collection", &installed.collections),
     ] {
         if wanted {
-            fetch(kind, file, to, ansible, place, agent, ctx).await?;
+            fetch(kind, file, to, ansible, place, ctx).await?;
         }
     }
     let Some(kept) = kept else {
@@ -104,12 +103,11 @@ async fn fetch(
     to: &Path,
     ansible: &Ansible,
     place: &Workplace,
-    agent: &Path,
     ctx: &StepContext,
 ) -> Result<(), StepError> {
     let tap = Tap::new(ctx);
     tap.say(&format!("ansible-galaxy: {kind}s of {}", file.display()));
-    let mut env = place.environment(ansible, agent);
+    let mut env = place.environment(ansible);
     // It has output of its own; our plugin is for plays.
     env.remove("ANSIBLE_STDOUT_CALLBACK");
     // Not the bake's key: repositories of roles are not the machine.

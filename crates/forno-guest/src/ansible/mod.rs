@@ -1,5 +1,6 @@
 //! Playbooks: the real ansible-playbook of this machine, reaching the builder
-//! over an SSH connection of its own, with forno's key behind an agent.
+//! over an SSH connection of its own, with forno's key behind an agent. Where the
+//! link is none that ssh could use, it goes through forno ([`passage`]).
 //!
 //! Its connection settings are all ours: inventory, known hosts and variables
 //! are files in a private folder, and neither the person's nor the system's
@@ -7,6 +8,7 @@
 //! playbook.
 
 mod galaxy;
+mod passage;
 mod process;
 mod story;
 mod workplace;
@@ -20,9 +22,10 @@ use forno_events::Stream;
 use forno_link::{Exit, Link};
 use secrecy::ExposeSecret;
 
+use self::passage::Passage;
 use self::process::Program;
 use self::story::Story;
-use self::workplace::Workplace;
+use self::workplace::{SOCKET, Way, Workplace};
 use crate::error::StepErrorKind;
 use crate::output::Tap;
 use crate::step::Ansible;
@@ -36,33 +39,34 @@ pub(crate) async fn run(
     ansible: &Ansible,
     ctx: &StepContext,
 ) -> Result<(), StepError> {
-    let access = link
-        .ssh_access()
-        .ok_or_else(|| invalid("ansible needs a link over SSH"))?;
-    let agent = access
-        .agent_socket
-        .clone()
-        .ok_or_else(|| invalid("ansible needs an agent socket, and this link has none"))?;
     process::require(&ctx.ansible_playbook, "ansible-core").await?;
+    let unprepared = |error| StepError::local("cannot prepare the run of ansible-playbook", error);
+    let Some(access) = link.ssh_access() else {
+        let place = Workplace::new(ansible, &Way::Forno(link.user())).map_err(unprepared)?;
+        let passage = Passage::at(&place.path(SOCKET)).map_err(unprepared)?;
+        return tokio::select! {
+            result = play(ansible, &place, ctx) => result,
+            never = passage.serve(link, &ctx.cancel) => never,
+        };
+    };
+    if access.agent_socket.is_none() {
+        return Err(invalid(
+            "ansible needs an agent socket, and this link has none",
+        ));
+    }
     process::require(Path::new("ssh"), "openssh-client").await?;
-    let place = Workplace::new(ansible, &access)
-        .map_err(|error| StepError::local("cannot prepare the run of ansible-playbook", error))?;
-    let result = play(ansible, &place, &agent, ctx).await;
+    let place = Workplace::new(ansible, &Way::Ssh(&access)).map_err(unprepared)?;
+    let result = play(ansible, &place, ctx).await;
     place.hang_up().await;
     result
 }
 
-async fn play(
-    ansible: &Ansible,
-    place: &Workplace,
-    agent: &Path,
-    ctx: &StepContext,
-) -> Result<(), StepError> {
+async fn play(ansible: &Ansible, place: &Workplace, ctx: &StepContext) -> Result<(), StepError> {
     let installed = match &ansible.requirements {
-        Some(file) => Some(galaxy::install(file, ansible, place, agent, ctx).await?),
+        Some(file) => Some(galaxy::install(file, ansible, place, ctx).await?),
         None => None,
     };
-    let mut env = place.environment(ansible, agent);
+    let mut env = place.environment(ansible);
     let extra = |more: Option<&PathBuf>, own: &[PathBuf], usual: &str| {
         let mut path = OsString::new();
         for part in more.into_iter().chain(own) {

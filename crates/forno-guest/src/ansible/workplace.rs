@@ -17,6 +17,18 @@ use super::HOST;
 use crate::step::Ansible;
 
 const PLUGIN: &str = include_str!("forno.py");
+const CONNECTION: &str = include_str!("forno_link.py");
+
+/// Where the connection plugin finds forno.
+pub(super) const SOCKET: &str = "link";
+
+/// How Ansible reaches the machine.
+pub(super) enum Way<'a> {
+    /// With the ssh of this computer.
+    Ssh(&'a SshAccess),
+    /// Through forno's own link, whose user is this.
+    Forno(&'a str),
+}
 
 /// A unix socket's path is at most 107 bytes long; ssh puts some 40 after ours.
 const LONGEST: usize = 50;
@@ -27,11 +39,13 @@ const MEMORY: &str = "/dev/shm";
 #[derive(Debug)]
 pub(super) struct Workplace {
     dir: TempDir,
+    /// Of the key, where ssh is the way.
+    agent: Option<PathBuf>,
     vars: Option<NamedTempFile>,
 }
 
 impl Workplace {
-    pub(super) fn new(ansible: &Ansible, access: &SshAccess) -> io::Result<Self> {
+    pub(super) fn new(ansible: &Ansible, way: &Way<'_>) -> io::Result<Self> {
         let mut builder = tempfile::Builder::new();
         builder
             .prefix("forno-")
@@ -42,6 +56,10 @@ impl Workplace {
         }
         let place = Self {
             vars: variables(ansible, dir.path())?,
+            agent: match way {
+                Way::Ssh(access) => access.agent_socket.clone(),
+                Way::Forno(_) => None,
+            },
             dir,
         };
         for folder in ["callback", "cp", "tmp"] {
@@ -49,12 +67,18 @@ impl Workplace {
         }
         place.write("callback/forno.py", PLUGIN.as_bytes())?;
         place.write("ansible.cfg", b"")?;
-        place.write("known_hosts", known_hosts(access).as_bytes())?;
-        place.write("id.pub", format!("{}\n", access.public_key).as_bytes())?;
-        place.write(
-            "hosts.json",
-            inventory(ansible, access).to_string().as_bytes(),
-        )?;
+        let hosts = inventory(ansible, way).to_string();
+        place.write("hosts.json", hosts.as_bytes())?;
+        match way {
+            Way::Ssh(access) => {
+                place.write("known_hosts", known_hosts(access).as_bytes())?;
+                place.write("id.pub", format!("{}\n", access.public_key).as_bytes())?;
+            }
+            Way::Forno(_) => {
+                fs_err::create_dir(place.path("connection"))?;
+                place.write("connection/forno_link.py", CONNECTION.as_bytes())?;
+            }
+        }
         Ok(place)
     }
 
@@ -75,11 +99,7 @@ impl Workplace {
     }
 
     /// What both programs get.
-    pub(super) fn environment(
-        &self,
-        ansible: &Ansible,
-        agent: &Path,
-    ) -> BTreeMap<String, OsString> {
+    pub(super) fn environment(&self, ansible: &Ansible) -> BTreeMap<String, OsString> {
         let beside = ansible.playbook.with_file_name("ansible.cfg");
         let config = if beside.is_file() {
             beside
@@ -115,7 +135,13 @@ impl Workplace {
             self.path("cp").into(),
         );
         env.insert("ANSIBLE_SSH_ARGS".into(), self.ssh_args().into());
-        env.insert("SSH_AUTH_SOCK".into(), agent.into());
+        if let Some(agent) = &self.agent {
+            env.insert("SSH_AUTH_SOCK".into(), agent.into());
+        } else {
+            let folder = self.path("connection");
+            env.insert("ANSIBLE_CONNECTION_PLUGINS".into(), folder.into());
+            env.insert("FORNO_LINK".into(), self.path(SOCKET).into());
+        }
         env
     }
 
@@ -193,12 +219,19 @@ fn known_hosts(access: &SshAccess) -> String {
     }
 }
 
-fn inventory(ansible: &Ansible, access: &SshAccess) -> Value {
-    let mut all = json!({ "hosts": { HOST: {
-        "ansible_host": access.address.ip().to_string(),
-        "ansible_port": access.address.port(),
-        "ansible_user": access.user,
-    } } });
+fn inventory(ansible: &Ansible, way: &Way<'_>) -> Value {
+    let host = match way {
+        Way::Ssh(access) => json!({
+            "ansible_host": access.address.ip().to_string(),
+            "ansible_port": access.address.port(),
+            "ansible_user": access.user,
+        }),
+        Way::Forno(user) => json!({
+            "ansible_connection": "forno_link",
+            "ansible_user": user,
+        }),
+    };
+    let mut all = json!({ "hosts": { HOST: host } });
     let groups: serde_json::Map<String, Value> = ansible
         .groups
         .iter()
