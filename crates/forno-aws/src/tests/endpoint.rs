@@ -107,7 +107,6 @@ impl Endpoint {
 pub(super) async fn connect(url: &str, limits: Limits) -> Gateway {
     Gateway::connect(Access {
         region: Some("eu-west-1".to_owned()),
-        profile: None,
         endpoint_url: Some(url.to_owned()),
         credentials: Some(StaticCredentials {
             access_key_id: "AKIDEXAMPLE".to_owned(),
@@ -115,6 +114,7 @@ pub(super) async fn connect(url: &str, limits: Limits) -> Gateway {
             session_token: None,
         }),
         limits,
+        ..Access::default()
     })
     .await
     .unwrap()
