@@ -20,6 +20,7 @@ use crate::faults::{CallRecord, FaultPlan, Regime};
 use crate::fleet::{Fleet, bury};
 use crate::service::{Line, Lines, Service, router};
 use crate::source::Source;
+use crate::ssm::Memory;
 use crate::state::folder::{Folder, read_json, write_json};
 use crate::state::regions::{REGIONS, Region};
 use crate::state::store::Store;
@@ -122,6 +123,7 @@ impl PocketEc2 {
             store,
             fleet,
             regime: Regime::new(config.faults, config.pace.hidden),
+            memory: Memory::default(),
             ending: CancellationToken::new(),
         });
         let info = EndpointInfo {

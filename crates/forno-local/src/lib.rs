@@ -22,6 +22,7 @@ mod keypair;
 mod pace;
 mod service;
 mod source;
+mod ssm;
 mod state;
 
 pub use config::{Config, DEFAULT_REGION, MachineChoice, Mode, Progress};

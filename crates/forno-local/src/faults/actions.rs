@@ -66,9 +66,7 @@ impl From<Actions> for String {
 /// Every action of every service.
 fn known() -> impl Iterator<Item = (ServiceName, &'static str)> {
     let ec2 = crate::ec2::names().map(|name| (ServiceName::Ec2, name));
-    let ssm = crate::service::SSM_ACTIONS
-        .iter()
-        .map(|name| (ServiceName::Ssm, *name));
+    let ssm = crate::ssm::names().map(|name| (ServiceName::Ssm, name));
     ec2.chain(ssm)
         .chain([(ServiceName::Sts, crate::service::STS_ACTION)])
 }

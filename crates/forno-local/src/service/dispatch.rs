@@ -11,6 +11,7 @@ use crate::api::error::ApiError;
 use crate::credentials::Credentials;
 use crate::faults::{Asked, InjectedError, Marks, Moment, Regime, Reply, Strike};
 use crate::fleet::{Fleet, Order};
+use crate::ssm::Memory;
 use crate::state::store::Store;
 
 /// What the services share.
@@ -20,6 +21,8 @@ pub(crate) struct Service {
     pub(crate) store: Arc<Store>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) regime: Regime,
+    /// What Systems Manager knows of commands and sessions.
+    pub(crate) memory: Memory,
     /// Cancelled when the endpoint ends: nobody waits any longer.
     pub(crate) ending: CancellationToken,
 }

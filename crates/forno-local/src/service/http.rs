@@ -105,7 +105,7 @@ impl Call {
             Self::Query(form) => (form.action().unwrap_or_default(), form.parameters().clone()),
             Self::Json { target, body } => (
                 target.rsplit('.').next().unwrap_or_default(),
-                ssm::members(body),
+                crate::ssm::members(body),
             ),
         };
         Asked {
@@ -130,7 +130,7 @@ impl Call {
         marks: Marks,
     ) -> Result<Vec<u8>, ApiError> {
         match self {
-            Self::Json { target, body } => ssm::answer(&service, target, body, region).await,
+            Self::Json { target, body } => ssm::answer(&service, target, body, region, marks).await,
             Self::Query(form) if protocol == Protocol::Sts => {
                 sts::answer(&service, form, request_id).await
             }

@@ -12,5 +12,4 @@ mod sts;
 pub(crate) use dispatch::Service;
 pub(crate) use http::router;
 pub(crate) use line::{Line, Lines};
-pub(crate) use ssm::ACTIONS as SSM_ACTIONS;
 pub(crate) use sts::ACTION as STS_ACTION;

@@ -1,0 +1,40 @@
+//! The operations by name.
+
+use super::call::{Call, Reply};
+use super::parameters;
+use crate::api::error::ApiError;
+
+/// Carries out a call.
+pub(crate) type Operation = fn(&Call<'_>) -> Result<Reply, ApiError>;
+
+/// All of them, in the order of their names.
+const OPERATIONS: &[(&str, Operation)] = &[
+    ("GetParameter", parameters::get_parameter),
+    ("GetParameters", parameters::get_parameters),
+    ("GetParametersByPath", parameters::get_parameters_by_path),
+];
+
+/// The operation of a name.
+pub(crate) fn find(name: &str) -> Option<Operation> {
+    let place = OPERATIONS
+        .binary_search_by_key(&name, |(known, _)| known)
+        .ok()?;
+    Some(OPERATIONS[place].1)
+}
+
+/// The names of all operations.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    OPERATIONS.iter().map(|(name, _)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_order() {
+        assert!(OPERATIONS.is_sorted_by_key(|(name, _)| name));
+        assert!(names().all(|name| find(name).is_some()));
+        assert!(find("GetParam").is_none());
+    }
+}
