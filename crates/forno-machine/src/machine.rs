@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::inside::{self, Running, Script};
 use crate::run::{Order, Shared};
 use crate::{Error, ErrorKind, Kind, OffReason, Status};
 
@@ -65,6 +66,24 @@ impl Machine {
             drop(timeout(Duration::from_millis(100), status.changed()).await);
             sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    /// Whether something inside can be asked to run scripts.
+    pub fn has_agent(&self) -> bool {
+        self.shared.kind != Kind::Vm
+    }
+
+    /// Runs a script as root inside, as an agent of the machine's own would.
+    /// Refused while the guest does not run, and by virtual machines.
+    pub async fn run(&self, script: Script) -> Result<Running, Error> {
+        let inside = self.shared.inside.borrow().clone();
+        let inside = inside.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Invalid,
+                format!("nothing can be run in {} now", self.id()),
+            )
+        })?;
+        inside::run(inside, script).await
     }
 
     /// Asks the guest to power off, waits until it is off and returns why it

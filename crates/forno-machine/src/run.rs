@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use crate::console::Console;
+use crate::inside::Inside;
 use crate::{Error, ErrorKind, Kind, Machine, MachineSpec, OffReason, Status};
 
 /// What the handle asks of the task.
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub console: Console,
     pub orders: mpsc::UnboundedSender<Order>,
     pub status: watch::Receiver<Status>,
+    /// The way into the boot that there is now.
+    pub inside: watch::Receiver<Option<Inside>>,
     /// Whether a guest of this kind shows a login prompt.
     pub has_login: bool,
 }
@@ -40,6 +43,7 @@ pub(crate) struct Life {
     pub shared: Arc<Shared>,
     pub orders: mpsc::UnboundedReceiver<Order>,
     status: watch::Sender<Status>,
+    inside: watch::Sender<Option<Inside>>,
 }
 
 impl Life {
@@ -47,6 +51,7 @@ impl Life {
     pub(crate) fn new(spec: &MachineSpec, kind: Kind, ssh: SocketAddr) -> (Self, Machine) {
         let (order_sender, orders) = mpsc::unbounded_channel();
         let (status, status_receiver) = watch::channel(Status::Starting);
+        let (inside, inside_receiver) = watch::channel(None);
         let shared = Arc::new(Shared {
             id: spec.id.clone(),
             kind,
@@ -54,6 +59,7 @@ impl Life {
             console: Console::new(console_path(spec)),
             orders: order_sender,
             status: status_receiver,
+            inside: inside_receiver,
             has_login: kind != Kind::Stub,
         });
         let machine = Machine::new(Arc::clone(&shared));
@@ -61,11 +67,21 @@ impl Life {
             shared,
             orders,
             status,
+            inside,
         };
         (life, machine)
     }
 
+    /// The guest runs, and this is the way into it.
+    pub(crate) fn up(&self, inside: Inside) {
+        self.inside.send_replace(Some(inside));
+        self.enter(Status::Running);
+    }
+
     pub(crate) fn enter(&self, status: Status) {
+        if status != Status::Running {
+            self.inside.send_replace(None);
+        }
         tracing::debug!(machine = %self.shared.id, ?status, "status");
         self.status.send_replace(status);
     }

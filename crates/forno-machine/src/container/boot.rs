@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::root::{RootDisk, explain_log};
 use crate::cgroup::Cgroups;
 use crate::guardian::{Exit, Guardian, Process, SignalName, Spawn};
+use crate::inside::Inside;
 use crate::net::{Lease, RESOLVER, Vpc, choose_ssh_port, text};
 use crate::run::{Life, Order};
 use crate::spec::machine_uuid;
@@ -87,7 +88,7 @@ pub(crate) async fn launch(ground: Ground, spec: MachineSpec) -> Result<Machine,
         take_apart(&ground, parts, &spec.id).await?;
         return Err(error);
     }
-    life.enter(Status::Running);
+    life.up(inside(&ground, &parts, &life));
     tokio::spawn(live(ground, parts, life));
     Ok(machine)
 }
@@ -277,7 +278,7 @@ async fn live(ground: Ground, mut parts: Parts, mut life: Life) {
                 if let Err(error) = restart(&ground, &mut parts, &life).await {
                     break OffReason::Failed(error.to_string());
                 }
-                life.enter(Status::Running);
+                life.up(inside(&ground, &parts, &life));
             }
             Event::Exited(exit) if exit.success() => break OffReason::GuestShutdown,
             Event::Exited(exit) => {
@@ -306,6 +307,16 @@ async fn live(ground: Ground, mut parts: Parts, mut life: Life) {
         Err(error) => OffReason::Failed(format!("{reason}, and then: {error}")),
     };
     life.enter(Status::Off(reason));
+}
+
+/// The way into the boot that there is now.
+fn inside(ground: &Ground, parts: &Parts, life: &Life) -> Inside {
+    let console = life.shared.console.path();
+    Inside::Container {
+        guardian: Arc::clone(&ground.guardian),
+        guest: parts.guest.pid,
+        dir: console.parent().unwrap_or(console).to_owned(),
+    }
 }
 
 async fn restart(ground: &Ground, parts: &mut Parts, life: &Life) -> Result<(), Error> {
