@@ -32,6 +32,9 @@ pub struct Pace {
     /// An image is pending, from the end of its snapshot on.
     #[serde(with = "span")]
     pub image: Duration,
+    /// A machine has booted and its agent is not registered yet.
+    #[serde(with = "span")]
+    pub agent: Duration,
     /// What a call makes cannot be seen.
     #[serde(with = "span")]
     pub hidden: Duration,
@@ -53,7 +56,7 @@ struct Figure {
 }
 
 /// EC2's durations for a small Linux instance with a root volume of some GiB.
-const EC2: [Figure; 7] = [
+const EC2: [Figure; 8] = [
     Figure {
         key: "pending",
         what: "an instance is pending",
@@ -91,6 +94,12 @@ const EC2: [Figure; 7] = [
         source: "estimate: what remains of those 43 s; no source tells the two apart",
     },
     Figure {
+        key: "agent",
+        what: "an agent is not registered, once its machine has booted",
+        seconds: 30,
+        source: "estimate: agents are usually online 20 to 60 s after running",
+    },
+    Figure {
         key: "hidden",
         what: "what a call makes cannot be seen",
         seconds: 1,
@@ -107,6 +116,7 @@ impl Pace {
         shutting_down: Duration::ZERO,
         snapshot: Duration::ZERO,
         image: Duration::ZERO,
+        agent: Duration::ZERO,
         hidden: Duration::ZERO,
     };
 
@@ -119,6 +129,7 @@ impl Pace {
             shutting_down,
             snapshot,
             image,
+            agent,
             hidden,
         ] = EC2;
         Self {
@@ -128,6 +139,7 @@ impl Pace {
             shutting_down: shutting_down.duration(),
             snapshot: snapshot.duration(),
             image: image.duration(),
+            agent: agent.duration(),
             hidden: hidden.duration(),
         }
     }

@@ -10,10 +10,11 @@ use std::time::Duration;
 use forno_machine::{Kind, Machine, MachineSpec, OffReason};
 use jiff::Timestamp;
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::agent::{Agent, attend};
 use super::burial::release_volumes;
 use super::gate::Gate;
 use super::orders::{Capture, Fleet, Task, View, lock, tail};
@@ -35,6 +36,7 @@ pub(super) struct Keeper {
     id: String,
     give_up: CancellationToken,
     view: Arc<Mutex<View>>,
+    agent: watch::Sender<Agent>,
     machine: Option<Machine>,
     /// What brings the instance from pending to running and to its status
     /// checks; of the machine that there is now.
@@ -58,6 +60,7 @@ impl Keeper {
         id: String,
         give_up: CancellationToken,
         view: Arc<Mutex<View>>,
+        agent: watch::Sender<Agent>,
     ) -> Self {
         Self {
             fleet,
@@ -65,6 +68,7 @@ impl Keeper {
             id,
             give_up,
             view,
+            agent,
             machine: None,
             rise: None,
             copies: JoinSet::new(),
@@ -218,6 +222,13 @@ impl Keeper {
             gate,
         ));
         self.rise = Some(rise.abort_handle());
+        self.fleet.tasks.spawn(attend(
+            Arc::clone(&self.fleet),
+            self.region.clone(),
+            self.id.clone(),
+            machine.clone(),
+            self.agent.clone(),
+        ));
         self.machine = Some(machine);
         Ok(())
     }

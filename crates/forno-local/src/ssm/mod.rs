@@ -2,6 +2,7 @@
 //! operation a function from a call to the members of its reply.
 
 mod call;
+mod check;
 mod members;
 mod memory;
 mod operations;

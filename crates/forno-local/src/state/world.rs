@@ -57,12 +57,41 @@ pub(crate) struct RegionState {
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     pub(crate) volumes: BTreeMap<String, Volume>,
     pub(crate) instances: BTreeMap<String, Instance>,
+    /// Whether Systems Manager manages instances that have no profile.
+    #[serde(default)]
+    pub(crate) host_management: HostManagement,
     #[serde(default)]
     pub(crate) launch_templates: BTreeMap<String, LaunchTemplate>,
     /// Tags of everything, by resource id.
     pub(crate) tags: BTreeMap<String, Tags>,
     /// Images that are no more, so that "gone" and "never was" differ.
     pub(crate) deregistered: BTreeMap<String, Timestamp>,
+}
+
+/// The service setting of default host management: a role, or `$None`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HostManagement {
+    pub(crate) role: String,
+    pub(crate) modified: Option<Timestamp>,
+}
+
+impl HostManagement {
+    /// What the setting says where there is no role.
+    pub(crate) const NONE: &str = "$None";
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.role != Self::NONE
+    }
+}
+
+impl Default for HostManagement {
+    /// On: no instance has a profile here.
+    fn default() -> Self {
+        Self {
+            role: "service-role/AWSSystemsManagerDefaultEC2InstanceManagementRole".to_owned(),
+            modified: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
