@@ -631,6 +631,100 @@ print(ask('GET', '/_forno/faults', key='AKIAOTHER'), send('DELETE', URL + '/_for
     rig.end().await;
 }
 
+/// Of Run Command, in the words that a person would write.
+const OF_COMMANDS: &str = r#"
+[[fault]]
+action = "SendCommand"
+error  = { code = "InternalServerError" }
+
+[[fault]]
+action = "SendCommand"
+calls  = 2
+hide   = "1500ms"
+
+[[fault]]
+action = "ssm:SendCommand"
+calls  = 3
+then   = "command-undeliverable"
+
+[[fault]]
+action = "SendCommand"
+calls  = 4
+then   = "command-cancelled"
+after  = "300ms"
+
+[[fault]]
+action = "SendCommand"
+calls  = 5
+then   = "agent-lost:1s"
+
+[[fault]]
+action = "RebootInstances"
+then   = "agent-lost:1s"
+after  = "10ms"
+
+[[fault]]
+action = "SendCommand"
+where  = { "Parameters.commands.1" = "lose me" }
+reset  = "after"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_go_astray() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("faults.toml");
+    std::fs::write(&file, OF_COMMANDS).unwrap();
+    let rig = Rig::with(FaultPlan::read(&file).unwrap()).await;
+    let said = rig
+        .ask(
+            r"
+ssm = client('ssm')
+made = launch()
+def ping():
+    filters = [{'Key': 'InstanceIds', 'Values': [made]}]
+    found = ssm.describe_instance_information(Filters=filters)['InstanceInformationList']
+    return found[0]['PingStatus'] if found else 'none'
+def send(*lines):
+    return ssm.send_command(InstanceIds=[made], DocumentName='AWS-RunShellScript', Parameters={'commands': lines})
+def told(command):
+    return ssm.get_command_invocation(CommandId=command, InstanceId=made)
+def ended(command):
+    for _ in range(600):
+        found = told(command)
+        if found['Status'] not in ('Pending', 'Delayed', 'InProgress', 'Cancelling'):
+            return found['StatusDetails'], found['ResponseCode']
+        time.sleep(0.05)
+    raise AssertionError(found)
+until(ping, 'Online')
+print(code(send, 'true'))
+
+hidden = send('true')['Command']['CommandId']
+print(code(told, hidden), ssm.list_commands()['Commands'], ssm.list_command_invocations()['CommandInvocations'])
+until(lambda: code(told, hidden), 'done')
+print(*ended(hidden))
+
+print(*ended(send('true')['Command']['CommandId']))
+print(*ended(send('sleep 4747')['Command']['CommandId']))
+held = send('echo late')['Command']['CommandId']
+print(ping(), code(send, 'true'))
+until(lambda: told(held)['Status'], 'Delayed')
+print(*ended(held), told(held)['StandardOutputContent'].strip(), ping())
+
+ec2.reboot_instances(InstanceIds=[made])
+until(ping, 'ConnectionLost')
+until(ping, 'Online')
+print(code(send, 'lose me'))
+lost = ssm.list_commands(MaxResults=1)['Commands'][0]['CommandId']
+print(ended(lost)[0])
+",
+        )
+        .await;
+    insta::assert_snapshot!(said);
+    let calls = serde_json::to_string(&rig.endpoint.calls()).unwrap();
+    assert!(!calls.contains("lose me"), "commands are not in the log");
+    rig.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pace_makes_states_last() {
     let folder = tempfile::tempdir().unwrap();
@@ -644,6 +738,7 @@ async fn a_pace_makes_states_last() {
         shutting_down: span(700),
         snapshot: span(2000),
         image: span(500),
+        agent: span(900),
         hidden: span(400),
     };
     let endpoint = PocketEc2::start(config, &|_| {}).await.unwrap();
@@ -676,6 +771,11 @@ made = launch(image_id)
 check(course(start, 0.4, lambda: code(instance, made), 'done'), 'InvalidInstanceID.NotFound', 'done')
 check(course(start, 1, lambda: state(made), 'running'), 'pending', 'running')
 check(course(start, 1.7, lambda: status(made), 'ok'), 'initializing', 'ok')
+def ping(id):
+    filters = [{'Key': 'InstanceIds', 'Values': [id]}]
+    found = client('ssm').describe_instance_information(Filters=filters)['InstanceInformationList']
+    return found[0]['PingStatus'] if found else 'none'
+course(start, 0.9, lambda: ping(made), 'Online')
 start = time.monotonic()
 ec2.stop_instances(InstanceIds=[made])
 check(course(start, 0.7, lambda: state(made), 'stopped'), 'stopping', 'stopped')

@@ -28,6 +28,11 @@ impl Machine {
         &self.shared.id
     }
 
+    /// Whether both are handles to one machine.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Its kind.
     pub fn kind(&self) -> Kind {
         self.shared.kind
@@ -47,6 +52,12 @@ impl Machine {
     /// Its life, as a value to watch.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.shared.status.clone()
+    }
+
+    /// How often its guest has begun to run, as a value to watch: whoever looks
+    /// at the status alone may miss a restart.
+    pub fn boots(&self) -> watch::Receiver<u64> {
+        self.shared.boots.clone()
     }
 
     /// Waits until the console shows that the guest is up (its login prompt),

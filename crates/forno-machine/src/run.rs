@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub status: watch::Receiver<Status>,
     /// The way into the boot that there is now.
     pub inside: watch::Receiver<Option<Inside>>,
+    /// How often the guest has begun to run.
+    pub boots: watch::Receiver<u64>,
     /// Whether a guest of this kind shows a login prompt.
     pub has_login: bool,
 }
@@ -44,6 +46,7 @@ pub(crate) struct Life {
     pub orders: mpsc::UnboundedReceiver<Order>,
     status: watch::Sender<Status>,
     inside: watch::Sender<Option<Inside>>,
+    boots: watch::Sender<u64>,
 }
 
 impl Life {
@@ -52,6 +55,7 @@ impl Life {
         let (order_sender, orders) = mpsc::unbounded_channel();
         let (status, status_receiver) = watch::channel(Status::Starting);
         let (inside, inside_receiver) = watch::channel(None);
+        let (boots, boots_receiver) = watch::channel(0);
         let shared = Arc::new(Shared {
             id: spec.id.clone(),
             kind,
@@ -60,6 +64,7 @@ impl Life {
             orders: order_sender,
             status: status_receiver,
             inside: inside_receiver,
+            boots: boots_receiver,
             has_login: kind != Kind::Stub,
         });
         let machine = Machine::new(Arc::clone(&shared));
@@ -68,6 +73,7 @@ impl Life {
             orders,
             status,
             inside,
+            boots,
         };
         (life, machine)
     }
@@ -75,6 +81,7 @@ impl Life {
     /// The guest runs, and this is the way into it.
     pub(crate) fn up(&self, inside: Inside) {
         self.inside.send_replace(Some(inside));
+        self.boots.send_modify(|boots| *boots += 1);
         self.enter(Status::Running);
     }
 

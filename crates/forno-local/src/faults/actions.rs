@@ -29,11 +29,11 @@ impl Actions {
             .any(|glob| glob.matches(action) || glob.matches(&whole))
     }
 
-    /// Whether one of these actions of EC2 is meant.
+    /// Whether one of these actions, of EC2 or Systems Manager, is meant.
     pub(super) fn any_of(&self, actions: &[&str]) -> bool {
-        actions
-            .iter()
-            .any(|action| self.matches(ServiceName::Ec2, action))
+        actions.iter().any(|action| {
+            self.matches(ServiceName::Ec2, action) || self.matches(ServiceName::Ssm, action)
+        })
     }
 }
 

@@ -117,6 +117,12 @@ pub enum Then {
     StuckStopping,
     /// The instance stays shutting-down, though its machine is gone.
     StuckShuttingDown,
+    /// The command cannot be delivered.
+    CommandUndeliverable,
+    /// The command is cancelled though nobody asked for that.
+    CommandCancelled,
+    /// The agent loses its connection for so long.
+    AgentLost(Duration),
 }
 
 impl Fault {

@@ -24,6 +24,7 @@ const MAKERS: &[&str] = &[
     "CreateSecurityGroup",
     "ImportKeyPair",
     "RunInstances",
+    "SendCommand",
 ];
 
 /// Where in a text something is wrong.
@@ -258,8 +259,8 @@ impl Written {
         }
         if self.after.is_some() && !self.then.0.iter().any(Then::takes_time) {
             return Err(
-                "`after` says when something fails or ends; expected a `then` of image-failed, snapshot-error or \
-                 instance-terminated"
+                "`after` says when something fails or ends; expected a `then` of image-failed, snapshot-error, \
+                 instance-terminated, command-undeliverable, command-cancelled or agent-lost"
                     .to_owned(),
             );
         }
@@ -375,6 +376,12 @@ action = "*"
 calls  = "every"
 hang   = "before"
 
+[[fault]]
+action = "ssm:SendCommand"
+hide   = "1s"
+then   = ["command-undeliverable", "agent-lost:1m30s"]
+after  = "500ms"
+
 [[throttle]]
 action = "Describe*"
 burst  = 20
@@ -405,6 +412,11 @@ rate   = 2.5
                 ))
                 .after(Duration::from_secs(3)),
             Fault::of("*").every().hang(Moment::Before),
+            Fault::of("ssm:SendCommand")
+                .hide(Duration::from_secs(1))
+                .then(Then::CommandUndeliverable)
+                .then(Then::AgentLost(Duration::from_secs(90)))
+                .after(Duration::from_millis(500)),
         ]);
         expected.faults[2].calls = Calls::Range(2, Some(4));
         expected.throttles.push(Throttle {
@@ -458,6 +470,9 @@ rate   = 2.5
             entry("error = { status = 500 }"),
             entry("then = \"image-failed\""),
             entry("then = \"instance-lost\""),
+            entry("then = \"command-cancelled\""),
+            entry("then = \"agent-lost\""),
+            entry("then = \"command-undeliverable:x\""),
             entry("then = \"stuck-pending:Server.InternalError\""),
             entry("hang = \"before\"\nhide = \"1s\""),
             entry("hang = \"before\"\nafter = \"1s\""),

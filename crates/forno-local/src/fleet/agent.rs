@@ -12,9 +12,9 @@ use forno_machine::{Ended, Machine, Script, Status};
 use jiff::Timestamp;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::orders::Fleet;
+use crate::faults::Marks;
 
 /// What agents say of themselves.
 pub(crate) const AGENT_VERSION: &str = "3.3.3572.0";
@@ -69,18 +69,13 @@ impl Agent {
         if !self.online() {
             return self.seen;
         }
-        let up = Duration::try_from(now.duration_since(self.seen)).unwrap_or_default();
-        let beats = up.as_secs() / HEARTBEAT.as_secs();
-        let since = HEARTBEAT.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX));
-        self.seen.saturating_add(since).unwrap_or(now)
+        last_beat(self.seen, now)
     }
 
-    /// The instance may have another machine by now, which is left alone.
-    fn forget_what_is_down(&mut self) {
-        self.machine = self
-            .machine
-            .take()
-            .filter(|machine| *machine.status().borrow() == Status::Running);
+    /// A machine's boot is over. The instance may have another one by now,
+    /// which is left alone.
+    fn forget(&mut self, machine: &Machine) {
+        self.machine.take_if(|own| own.is(machine));
     }
 
     /// A change after which it may be online or not.
@@ -103,19 +98,35 @@ impl Fleet {
         self.agent_of(instance).map(|agent| agent.subscribe())
     }
 
-    /// Cuts the connection of an agent for a time, or until `lifted`.
-    pub(crate) fn lose_agent(&self, instance: &str, time: Duration, lifted: CancellationToken) {
+    /// Cuts the connection of an agent where a plan of faults says so, for as
+    /// long as it says.
+    pub(crate) fn lose_agent(&self, instance: &str, marks: &Marks) {
+        let Some((time, after, lifted)) = marks.agent_lost() else {
+            return;
+        };
         let Some(agent) = self.agent_of(instance) else {
             return;
         };
-        agent.send_modify(|agent| agent.turn(|agent| agent.lost += 1));
+        let lose = |agent: &watch::Sender<Agent>| {
+            agent.send_modify(|agent| agent.turn(|agent| agent.lost += 1));
+        };
+        if after.is_zero() {
+            lose(&agent);
+        }
         let closing = self.closing.clone();
         self.tasks.spawn(async move {
-            tokio::select! {
-                () = tokio::time::sleep(time) => {}
-                () = lifted.cancelled() => {}
-                () = closing.cancelled() => return,
+            let wait = async |time| {
+                tokio::select! {
+                    () = tokio::time::sleep(time) => {}
+                    () = lifted.cancelled() => {}
+                    () = closing.cancelled() => {}
+                }
+            };
+            if !after.is_zero() {
+                wait(after).await;
+                lose(&agent);
             }
+            wait(time).await;
             agent.send_modify(|agent| agent.turn(|agent| agent.lost -= 1));
         });
     }
@@ -135,6 +146,14 @@ impl Fleet {
     }
 }
 
+/// The last sign of life of an agent that is connected.
+fn last_beat(connected: Timestamp, now: Timestamp) -> Timestamp {
+    let up = Duration::try_from(now.duration_since(connected)).unwrap_or_default();
+    let beats = up.as_secs() / HEARTBEAT.as_secs();
+    let since = HEARTBEAT.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX));
+    connected.saturating_add(since).unwrap_or(now)
+}
+
 /// The agent of one machine, from its launch to its end.
 pub(super) async fn attend(
     fleet: Arc<Fleet>,
@@ -146,15 +165,16 @@ pub(super) async fn attend(
     if !machine.has_agent() {
         return;
     }
-    let mut status = machine.status();
+    let (mut status, mut boots) = (machine.status(), machine.boots());
     let mut policy = fleet.policy.subscribe();
     loop {
+        let boot = *boots.borrow_and_update();
         tokio::select! {
             () = serve(&fleet, &region, &id, &machine, &agent, &mut policy) => {}
-            () = left(&mut status) => {}
+            () = over(&mut status, &mut boots, boot) => {}
             () = fleet.closing.cancelled() => return,
         }
-        agent.send_modify(|agent| agent.turn(Agent::forget_what_is_down));
+        agent.send_modify(|agent| agent.turn(|agent| agent.forget(&machine)));
         let back = status
             .wait_for(|status| matches!(status, Status::Running | Status::Off(_)))
             .await
@@ -206,9 +226,17 @@ async fn serve(
     }
 }
 
-async fn left(status: &mut watch::Receiver<Status>) {
+/// Waits until a boot is over.
+pub(crate) async fn over(
+    status: &mut watch::Receiver<Status>,
+    boots: &mut watch::Receiver<u64>,
+    boot: u64,
+) {
     // A machine without a task is off.
-    let _ = status.wait_for(|status| *status != Status::Running).await;
+    tokio::select! {
+        _ = status.wait_for(|status| *status != Status::Running) => {}
+        _ = boots.wait_for(|now| *now != boot) => {}
+    }
 }
 
 /// Asks until there is an answer.
@@ -255,13 +283,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_agent_is_heard_of_every_five_minutes() {
-        let start = Timestamp::from_second(1_000_000).unwrap();
-        let after = |minutes| Timestamp::from_second(1_000_000 + minutes * 60).unwrap();
-        let agent = Agent {
-            seen: start,
+    fn one_that_is_lost_was_last_heard_of_when_it_was_there() {
+        let minutes_ago = |minutes: i64| {
+            let now = Timestamp::now().as_second();
+            Timestamp::from_second(now - minutes * 60).unwrap()
+        };
+        let mut agent = Agent {
+            seen: minutes_ago(12),
             ..Agent::default()
         };
-        assert_eq!(agent.last_ping(after(90)), start, "it is not connected");
+        let now = Timestamp::now();
+        assert_eq!(agent.last_ping(now), agent.seen, "it is not connected");
+        assert_eq!(
+            last_beat(agent.seen, now),
+            minutes_ago(2),
+            "every five minutes"
+        );
+        agent.turn(|agent| agent.lost = 1);
+        assert_eq!(agent.seen, minutes_ago(12), "nothing changed");
     }
 }

@@ -8,7 +8,7 @@ mod gate;
 mod keeper;
 mod orders;
 
-pub(crate) use agent::{AGENT_VERSION, Agent};
+pub(crate) use agent::{AGENT_VERSION, Agent, over};
 pub(crate) use burial::bury;
 pub(crate) use keeper::user_initiated;
 pub(crate) use orders::{Capture, Fleet, Order};

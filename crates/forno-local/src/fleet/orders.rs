@@ -189,12 +189,15 @@ impl Fleet {
             }
             match order {
                 Order::Launch { region, instance } => {
+                    let lost = instance.clone();
                     let stillborn = death.filter(|_| delay.is_some_and(|delay| delay.is_zero()));
                     let gate = gate(pace.pending, Then::StuckPending);
                     self.open_desk(region, instance, gate, stillborn);
+                    self.lose_agent(&lost, marks);
                 }
                 Order::Start { instance } => {
                     let gate = gate(pace.pending, Then::StuckPending);
+                    self.lose_agent(&instance, marks);
                     self.tell(&instance, Task::Start { gate });
                 }
                 Order::Stop { instance, hard } => {
@@ -202,6 +205,7 @@ impl Fleet {
                     self.tell(&instance, Task::Stop { hard, gate });
                 }
                 Order::Reboot { instance } => {
+                    self.lose_agent(&instance, marks);
                     self.tell(&instance, Task::Reboot);
                 }
                 Order::Terminate { instance, hard } => {

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::Digest as _;
 
 use super::check;
@@ -36,16 +36,7 @@ impl Call<'_> {
     /// The input, in the operation's own form; members that it does not have
     /// are refused. What was given is not repeated: commands are secret.
     pub(super) fn input<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_json::from_slice(self.body).map_err(|error| {
-            let told = error.to_string();
-            let told = match told.split_once(", expected ") {
-                Some((start, expected)) if !start.starts_with("unknown field") => {
-                    format!("expected {expected}")
-                }
-                _ => told,
-            };
-            ApiError::new("ValidationException", told)
-        })
+        read(self.body)
     }
 
     /// Looks at the call's region.
@@ -85,6 +76,19 @@ impl Call<'_> {
     }
 }
 
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| {
+        let told = error.to_string();
+        let told = match told.split_once(", expected ") {
+            Some((start, expected)) if !start.starts_with("unknown field") => {
+                format!("expected {expected}")
+            }
+            _ => told,
+        };
+        check::invalid(told)
+    })
+}
+
 impl Reply {
     /// Of an operation that changed nothing on disk.
     pub(super) fn of(body: Value) -> Self {
@@ -92,6 +96,15 @@ impl Reply {
             body,
             changed: false,
         }
+    }
+
+    /// One page of a list.
+    pub(super) fn paged(name: &str, items: Vec<Value>, next: Option<String>) -> Self {
+        let mut body = Map::from_iter([(name.to_owned(), Value::Array(items))]);
+        if let Some(next) = next {
+            body.insert("NextToken".to_owned(), Value::String(next));
+        }
+        Self::of(Value::Object(body))
     }
 
     /// Of one whose change is to be on disk before it is told.
@@ -115,12 +128,14 @@ mod tests {
             #[expect(dead_code, reason = "only read")]
             commands: Vec<String>,
         }
-        let told = |body: &str| {
-            let error: Result<Input, _> = serde_json::from_str(body);
-            error.unwrap_err().to_string()
-        };
-        // What is relied on in what serde says.
-        assert!(told(r#"{"Commands": "secret"}"#).contains("secret\", expected a sequence"));
-        assert!(told(r#"{"Other": "secret"}"#).starts_with("unknown field `Other`, expected"));
+        let told = |body: &str| read::<Input>(body.as_bytes()).unwrap_err();
+        let told = |body| told(body).message().to_owned();
+        let wrong = told(r#"{"Commands": "secret"}"#);
+        assert_eq!(wrong, "expected a sequence at line 1 column 21");
+        let unknown = told(r#"{"Other": "secret"}"#);
+        assert!(
+            unknown.starts_with("unknown field `Other`, expected"),
+            "{unknown}"
+        );
     }
 }

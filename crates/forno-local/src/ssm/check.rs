@@ -25,7 +25,7 @@ fn constraint(at: &str, rule: impl Display) -> ApiError {
 }
 
 /// A number within bounds.
-pub(super) fn within<N: PartialOrd + Display>(
+pub(super) fn within<N: PartialOrd + Display + Copy>(
     at: &str,
     value: N,
     bounds: RangeInclusive<N>,

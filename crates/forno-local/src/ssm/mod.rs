@@ -3,10 +3,13 @@
 
 mod call;
 mod check;
+mod commands;
+mod information;
 mod members;
 mod memory;
 mod operations;
 mod parameters;
+mod settings;
 
 pub(crate) use call::Call;
 pub(crate) use members::members;

@@ -1,7 +1,7 @@
 //! The operations by name.
 
 use super::call::{Call, Reply};
-use super::parameters;
+use super::{commands, information, parameters, settings};
 use crate::api::error::ApiError;
 
 /// Carries out a call.
@@ -9,9 +9,21 @@ pub(crate) type Operation = fn(&Call<'_>) -> Result<Reply, ApiError>;
 
 /// All of them, in the order of their names.
 const OPERATIONS: &[(&str, Operation)] = &[
+    ("CancelCommand", commands::cancel_command),
+    (
+        "DescribeInstanceInformation",
+        information::describe_instance_information,
+    ),
+    ("GetCommandInvocation", commands::get_command_invocation),
     ("GetParameter", parameters::get_parameter),
     ("GetParameters", parameters::get_parameters),
     ("GetParametersByPath", parameters::get_parameters_by_path),
+    ("GetServiceSetting", settings::get_service_setting),
+    ("ListCommandInvocations", commands::list_command_invocations),
+    ("ListCommands", commands::list_commands),
+    ("ResetServiceSetting", settings::reset_service_setting),
+    ("SendCommand", commands::send_command),
+    ("UpdateServiceSetting", settings::update_service_setting),
 ];
 
 /// The operation of a name.

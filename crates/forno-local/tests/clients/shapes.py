@@ -4,6 +4,7 @@ Botocore's parser takes what it knows and passes over the rest in silence, so a
 wrong element name would only show as a missing value. Here every element must
 be known, every scalar of its type, every word one of the enumeration's."""
 
+import json
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -86,3 +87,51 @@ def value(shape, element, path, faults):
         faults.append(f"{path}: the walker knows no {kind}")
     elif not fits[kind]():
         faults.append(f"{path}: {text!r} is no {kind} of the model")
+
+
+def walk_json(operation, body):
+    """The same for a reply of a JSON service."""
+    document = json.loads(body)
+    faults = []
+    if operation.output_shape is None:
+        return [] if document in ({}, None) else [f"{operation.name}: a body where there is none"]
+    json_value(operation.output_shape, document, operation.name, faults)
+    return faults
+
+
+def json_value(shape, value, path, faults):
+    kind = shape.type_name
+    wanted = {"structure": dict, "map": dict, "list": list, "string": str, "boolean": bool,
+              "integer": int, "long": int, "timestamp": (int, float)}
+    if kind not in wanted:
+        faults.append(f"{path}: the walker knows no {kind}")
+    elif not isinstance(value, wanted[kind]) or (kind != "boolean" and isinstance(value, bool)):
+        faults.append(f"{path}: {value!r} is no {kind} of the model")
+    elif kind == "structure":
+        for name, inner in value.items():
+            if name in shape.members:
+                json_value(shape.members[name], inner, f"{path}.{name}", faults)
+            else:
+                faults.append(f"{path}: unknown member {name}")
+        faults.extend(f"{path}: required {name} is missing" for name in shape.required_members if name not in value)
+    elif kind == "map":
+        for name, inner in value.items():
+            json_value(shape.value, inner, f"{path}[{name}]", faults)
+    elif kind == "list":
+        for index, inner in enumerate(value):
+            json_value(shape.member, inner, f"{path}[{index}]", faults)
+    # Systems Manager itself sends empty words for what is not set.
+    elif kind == "string" and value:
+        if getattr(shape, "enum", None) and value not in shape.enum:
+            faults.append(f"{path}: {value!r} is no word of the model")
+        if len(value) > shape.metadata.get("max", len(value)):
+            faults.append(f"{path}: {len(value)} characters")
+        if not fits_pattern(shape.metadata.get("pattern"), value):
+            faults.append(f"{path}: {value!r} does not have the form of the model")
+
+
+def fits_pattern(pattern, value):
+    # Some are written for other engines (`\\p{L}`, and groups numbered anew).
+    if not pattern or re.search(r"\\p\{|\\17", pattern):
+        return True
+    return re.search(pattern, value) is not None

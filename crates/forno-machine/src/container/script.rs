@@ -20,8 +20,14 @@ const WORKING_FOLDER: &str = "/usr/bin";
 
 /// `$1` is the script's file, its text is what is read.
 const PLACE: &str = r#"umask 077 && mkdir -p "${1%/*}" && cat > "$1" && chmod 700 "$1""#;
+/// Nobody needs it any more: what still runs has read it.
+const REMOVE: &str = r#"rm -rf -- "${1%/*}""#;
 /// `$1` is the script's file, `$2` where to run it.
-const RUN: &str = r#"cd "$2" && exec setsid -- sh -c "$1""#;
+const RUN: &str = r#"cd "$2" 2> /dev/null || {
+    echo "chdir $2: no such file or directory" >&2
+    exit 1
+}
+exec setsid -- sh -c "$1""#;
 
 /// Starts a script in the guest whose first process is the child of `guest`.
 pub(crate) async fn run(
@@ -52,7 +58,14 @@ pub(crate) async fn run(
     let process = started?;
     let kill = CancellationToken::new();
     let (tell, ended) = watch::channel(None);
-    tokio::spawn(supervise(guardian, process, kill.clone(), tell));
+    let supervision = supervise(Arc::clone(&guardian), process, kill.clone(), tell);
+    tokio::spawn(async move {
+        supervision.await;
+        let remove = enter(leader, &[], &["sh", "-c", REMOVE, "sh", &file]);
+        let remove = remove.iter().map(String::as_str).collect::<Vec<_>>();
+        // With the machine the file is gone too.
+        drop(guardian.run(&remove, "").await);
+    });
     Ok(Running::new((out, err), ended, kill))
 }
 

@@ -30,9 +30,9 @@ pub(crate) fn run(inside: Inside, script: Script) -> Result<Running, Error> {
     if inside.down.is_cancelled() {
         return Err(Error::new(ErrorKind::Invalid, "the stub goes down"));
     }
-    let folder = inside.scratch.memory.join("agent").join(&script.name);
-    let file = folder.join("_script.sh");
-    fs_err::create_dir_all(&folder)
+    let placed = inside.scratch.memory.join("agent").join(&script.name);
+    let file = placed.join("_script.sh");
+    fs_err::create_dir_all(&placed)
         .and_then(|()| fs_err::write(&file, &script.text))
         .and_then(|()| fs_err::set_permissions(&file, PermissionsExt::from_mode(0o700)))
         .map_err(|e| Error::file("write", &file, e))?;
@@ -57,7 +57,12 @@ pub(crate) fn run(inside: Inside, script: Script) -> Result<Running, Error> {
     let kill = CancellationToken::new();
     let (tell, ended) = watch::channel(None);
     let tracker = inside.commands.clone();
-    tracker.spawn(supervise(inside, child, kill.clone(), tell));
+    let supervision = supervise(inside, child, kill.clone(), tell);
+    tracker.spawn(async move {
+        supervision.await;
+        // Nobody needs it any more: what still runs has read it.
+        drop(fs_err::tokio::remove_dir_all(placed).await);
+    });
     Ok(Running::new(streams, ended, kill))
 }
 
