@@ -9,11 +9,15 @@ pub(crate) type Operation = fn(&Call<'_>) -> Result<Reply, ApiError>;
 
 /// All of them, in the order of their names.
 const OPERATIONS: &[(&str, Operation)] = &[
+    ("AddTagsToResource", parameters::add_tags_to_resource),
     ("CancelCommand", commands::cancel_command),
+    ("DeleteParameter", parameters::delete_parameter),
+    ("DeleteParameters", parameters::delete_parameters),
     (
         "DescribeInstanceInformation",
         information::describe_instance_information,
     ),
+    ("DescribeParameters", parameters::describe_parameters),
     ("GetCommandInvocation", commands::get_command_invocation),
     ("GetParameter", parameters::get_parameter),
     ("GetParameters", parameters::get_parameters),
@@ -21,6 +25,12 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("GetServiceSetting", settings::get_service_setting),
     ("ListCommandInvocations", commands::list_command_invocations),
     ("ListCommands", commands::list_commands),
+    ("ListTagsForResource", parameters::list_tags_for_resource),
+    ("PutParameter", parameters::put_parameter),
+    (
+        "RemoveTagsFromResource",
+        parameters::remove_tags_from_resource,
+    ),
     ("ResetServiceSetting", settings::reset_service_setting),
     ("SendCommand", commands::send_command),
     ("UpdateServiceSetting", settings::update_service_setting),

@@ -57,6 +57,9 @@ pub(crate) struct RegionState {
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     pub(crate) volumes: BTreeMap<String, Volume>,
     pub(crate) instances: BTreeMap<String, Instance>,
+    /// Parameters that were put, by their names.
+    #[serde(default)]
+    pub(crate) parameters: BTreeMap<String, OwnParameter>,
     /// Whether Systems Manager manages instances that have no profile.
     #[serde(default)]
     pub(crate) host_management: HostManagement,
@@ -66,6 +69,27 @@ pub(crate) struct RegionState {
     pub(crate) tags: BTreeMap<String, Tags>,
     /// Images that are no more, so that "gone" and "never was" differ.
     pub(crate) deregistered: BTreeMap<String, Timestamp>,
+}
+
+/// A parameter of Systems Manager's that somebody put.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct OwnParameter {
+    pub(crate) name: String,
+    /// `String` or `StringList`.
+    pub(crate) kind: String,
+    pub(crate) data_type: String,
+    pub(crate) tier: String,
+    pub(crate) description: Option<String>,
+    pub(crate) tags: Tags,
+    /// The newest last. Never empty.
+    pub(crate) versions: Vec<ParameterVersion>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ParameterVersion {
+    pub(crate) number: u64,
+    pub(crate) value: String,
+    pub(crate) modified: Timestamp,
 }
 
 /// The service setting of default host management: a role, or `$None`.

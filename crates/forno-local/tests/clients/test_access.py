@@ -137,7 +137,7 @@ class Access(Case):
         self.assertEqual([p["Value"] for p in both["Parameters"]], [found["Value"]])
         self.assertEqual(both["InvalidParameters"], ["/aws/service/none"])
         self.refused("ParameterNotFound", ssm.get_parameter, Name="/aws/service/none")
-        self.refused("UnknownOperationException", ssm.describe_parameters)
+        self.refused("UnknownOperationException", ssm.list_documents)
         pages = ssm.get_paginator("get_parameters_by_path").paginate(
             Path="/aws/service/debian", Recursive=True, PaginationConfig={"PageSize": 1}
         )
