@@ -102,6 +102,9 @@ pub(super) async fn keep_start(
             Ok(0) | Err(_) => break,
             Ok(count) => {
                 let take = count.min(room - start.len());
+                if take == 0 {
+                    continue;
+                }
                 start.extend_from_slice(&buffer[..take]);
             }
         }
@@ -119,6 +122,8 @@ fn cut(text: &mut String, most: usize) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[tokio::test]
@@ -135,6 +140,20 @@ mod tests {
         assert_eq!(kept(&vec![b'x'; 200_000], STDOUT).await.len(), STDOUT);
         let long = "ß".repeat(100_000);
         assert_eq!(kept(long.as_bytes(), STDOUT).await.chars().count(), STDOUT);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_the_start_of_what_was_written(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            most in 1_usize..60,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let mut kept = String::new();
+            runtime.block_on(keep_start(Some(bytes.as_slice()), most, &mut kept));
+            let whole: String = String::from_utf8_lossy(&bytes).chars().take(most).collect();
+            prop_assert_eq!(kept, whole);
+        }
     }
 
     #[test]
