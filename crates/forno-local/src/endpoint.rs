@@ -119,6 +119,7 @@ impl PocketEc2 {
             config.pace,
         );
         let service = Arc::new(Service {
+            url: format!("http://{address}"),
             credentials,
             store,
             fleet,

@@ -8,6 +8,7 @@
 //! written down in `docs/PROTOCOL.md`.
 
 mod api;
+mod channel;
 mod config;
 mod credentials;
 mod ec2;
@@ -30,7 +31,7 @@ pub use credentials::Credentials;
 pub use endpoint::{EndpointInfo, PocketEc2, running_endpoint};
 pub use error::Error;
 pub use faults::{
-    Actions, CallRecord, Calls, Fault, FaultPlan, InjectedError, Moment, Reply, ServiceName, Then,
-    Throttle, Work,
+    Actions, CallRecord, Calls, ChannelFault, Direction, Fault, FaultPlan, InjectedError, Moment,
+    Reply, ServiceName, Then, Throttle, Work,
 };
 pub use pace::Pace;

@@ -69,6 +69,7 @@ fn known() -> impl Iterator<Item = (ServiceName, &'static str)> {
     let ssm = crate::ssm::names().map(|name| (ServiceName::Ssm, name));
     ec2.chain(ssm)
         .chain([(ServiceName::Sts, crate::service::STS_ACTION)])
+        .chain([(ServiceName::SsmMessages, crate::channel::ACTION)])
 }
 
 /// Whether a service has an action of this name.

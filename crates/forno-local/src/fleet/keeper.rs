@@ -200,6 +200,7 @@ impl Keeper {
             public_address,
             private_address,
             imds_socket: self.dir().join("imds.sock"),
+            services: Vec::new(),
         };
         let machine = match &*self.fleet.host.read().await {
             Some(host) => host

@@ -2,6 +2,7 @@
 
 mod admin;
 mod auth;
+mod channel;
 mod dispatch;
 mod ec2;
 mod http;

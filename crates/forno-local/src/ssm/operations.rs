@@ -1,7 +1,7 @@
 //! The operations by name.
 
 use super::call::{Call, Reply};
-use super::{commands, information, parameters, settings};
+use super::{commands, information, parameters, sessions, settings};
 use crate::api::error::ApiError;
 
 /// Carries out a call.
@@ -14,6 +14,7 @@ const OPERATIONS: &[(&str, Operation)] = &[
         "DescribeInstanceInformation",
         information::describe_instance_information,
     ),
+    ("DescribeSessions", sessions::describe_sessions),
     ("GetCommandInvocation", commands::get_command_invocation),
     ("GetParameter", parameters::get_parameter),
     ("GetParameters", parameters::get_parameters),
@@ -22,7 +23,10 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("ListCommandInvocations", commands::list_command_invocations),
     ("ListCommands", commands::list_commands),
     ("ResetServiceSetting", settings::reset_service_setting),
+    ("ResumeSession", sessions::resume_session),
     ("SendCommand", commands::send_command),
+    ("StartSession", sessions::start_session),
+    ("TerminateSession", sessions::terminate_session),
     ("UpdateServiceSetting", settings::update_service_setting),
 ];
 
