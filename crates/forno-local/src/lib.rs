@@ -21,6 +21,7 @@ pub mod fuzzing;
 mod imds;
 mod keypair;
 mod pace;
+mod s3;
 mod service;
 mod source;
 mod ssm;

@@ -66,7 +66,7 @@ struct Figure {
 }
 
 const SESSION_IDLE: Duration = Duration::from_mins(20);
-const CHANNEL_CLOSE: Duration = Duration::from_mins(60);
+const CHANNEL_CLOSE: Duration = Duration::from_hours(1);
 
 /// EC2's durations for a small Linux instance with a root volume of some GiB.
 const EC2: [Figure; 11] = [
@@ -79,7 +79,7 @@ const EC2: [Figure; 11] = [
     Figure {
         key: "checks",
         what: "status checks are initializing, once it runs",
-        span: Duration::from_secs(120),
+        span: Duration::from_mins(2),
         source: "estimate: two rounds of checks, which EC2's user guide says run every minute",
     },
     Figure {
@@ -91,7 +91,7 @@ const EC2: [Figure; 11] = [
     Figure {
         key: "shutting-down",
         what: "an instance is shutting-down",
-        span: Duration::from_secs(60),
+        span: Duration::from_mins(1),
         source: "about a minute for a c5.large in hashicorp/packer-plugin-amazon#682",
     },
     Figure {

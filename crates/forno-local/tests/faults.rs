@@ -9,10 +9,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use forno_local::{
-    Actions, CallRecord, Config, Fault, FaultPlan, InjectedError, MachineChoice, Moment, Pace,
-    PocketEc2, Reply, Then, Throttle, Work,
+    Actions, Config, Fault, FaultPlan, InjectedError, MachineChoice, Moment, Pace, PocketEc2,
+    Reply, Then, Throttle, Work,
 };
 use rig::Rig;
+use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_come_in_the_format_of_each_service() {

@@ -61,7 +61,7 @@ pub(super) struct Driver {
     session: Arc<Session>,
     machine: Machine,
     conduct: Conduct,
-    arriving: mpsc::Receiver<Arrived>,
+    arriving: mpsc::Receiver<Box<Arrived>>,
     agent: Agent,
     connection: Option<Connection>,
     /// When stream data last went either way.
@@ -89,7 +89,7 @@ struct Port {
 type Dialling = Pin<Box<dyn Future<Output = Result<PortStream, forno_machine::Error>> + Send>>;
 
 enum Event {
-    Arrived(Arrived),
+    Arrived(Box<Arrived>),
     Heard(Option<Result<Frame, axum::Error>>),
     Sent,
     ClientGone,
@@ -121,7 +121,7 @@ impl Driver {
         session: Arc<Session>,
         machine: Machine,
         conduct: Conduct,
-        arriving: mpsc::Receiver<Arrived>,
+        arriving: mpsc::Receiver<Box<Arrived>>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -291,7 +291,7 @@ impl Driver {
         wake
     }
 
-    fn arrived(&mut self, arrived: Arrived, now: Instant) {
+    fn arrived(&mut self, arrived: Box<Arrived>, now: Instant) {
         if let Some(before) = self.connection.take() {
             tokio::spawn(before.close(1000, "Another connection of this session was opened"));
         }
@@ -342,7 +342,8 @@ impl Driver {
 }
 
 impl Connection {
-    fn new(arrived: Arrived, closes: Instant, now: Instant) -> Self {
+    fn new(arrived: Box<Arrived>, closes: Instant, now: Instant) -> Self {
+        let arrived = *arrived;
         let (mut sink, from_client) = arrived.socket.split();
         let (to_client, mut frames) = mpsc::channel(QUEUE);
         let writer = tokio::spawn(async move {
@@ -377,9 +378,9 @@ impl Connection {
             noise,
             ..
         } = connection;
-        let hears = listening && !noise.halts(Direction::ToAgent, now);
+        let may_hear = listening && !noise.halts(Direction::ToAgent, now);
         tokio::select! {
-            heard = from_client.next(), if hears => Event::Heard(heard),
+            heard = from_client.next(), if may_hear => Event::Heard(heard),
             permit = to_client.reserve(), if !outbox.is_empty() => match permit {
                 Ok(permit) => {
                     if let Some(frame) = outbox.pop_front() {

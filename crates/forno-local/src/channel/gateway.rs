@@ -71,24 +71,21 @@ async fn admit(service: &Service, session: Option<Arc<Session>>, mut socket: Web
     let session = session
         .zip(token)
         .filter(|(session, token)| session.admit(token));
-    match session {
-        Some((session, _)) => {
-            let faults = service.regime.channel(&session.parameters());
-            session.arrived(Arrived { socket, faults }).await;
-        }
-        None => {
-            let close = Frame::Close(Some(CloseFrame {
-                code: UNACCEPTABLE,
-                reason: "Channel token is invalid".into(),
-            }));
-            let goodbye = async {
-                if socket.send(close).await.is_ok() {
-                    while let Some(Ok(_)) = socket.recv().await {}
-                }
-            };
-            let _ = timeout(PATIENCE, goodbye).await;
-        }
+    if let Some((session, _)) = session {
+        let faults = service.regime.channel(&session.parameters());
+        session.arrived(Arrived { socket, faults }).await;
+        return;
     }
+    let close = Frame::Close(Some(CloseFrame {
+        code: UNACCEPTABLE,
+        reason: "Channel token is invalid".into(),
+    }));
+    let goodbye = async {
+        if socket.send(close).await.is_ok() {
+            while let Some(Ok(_)) = socket.recv().await {}
+        }
+    };
+    let _ = timeout(PATIENCE, goodbye).await;
 }
 
 /// The first frame, where it is text.

@@ -37,7 +37,7 @@ pub(crate) struct Session {
     state: Mutex<State>,
     /// Asks it to end.
     pub(super) ending: CancellationToken,
-    arrivals: mpsc::Sender<Arrived>,
+    arrivals: mpsc::Sender<Box<Arrived>>,
 }
 
 #[derive(Debug)]
@@ -169,7 +169,7 @@ impl Session {
     /// Hands a client over to the session; the one before it is sent away.
     pub(super) async fn arrived(&self, arrived: Arrived) {
         // A session that has ended takes nobody in.
-        let _ = self.arrivals.send(arrived).await;
+        let _ = self.arrivals.send(Box::new(arrived)).await;
     }
 
     pub(crate) fn terminate(&self) {

@@ -1,4 +1,4 @@
-//! The HTTP side: one path, sizes bounded, every request's signature checked
+//! The HTTP side: who answers on which path, sizes bounded, every request's signature checked
 //! before anything else is done with it.
 
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use super::auth::Protocol;
 use super::dispatch::{Answer, Service};
 use super::line::Line;
+use super::s3::{self, Door};
 use super::{admin, channel, ec2, ssm, sts};
 use crate::api::error::ApiError;
 use crate::api::params::Form;
@@ -33,6 +34,20 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
     Router::new().fallback(answer).with_state(service)
 }
 
+/// What machines reach: objects, by presigned requests.
+pub(crate) fn machine_router(service: Arc<Service>) -> Router {
+    Router::new().fallback(answer_machine).with_state(service)
+}
+
+async fn answer_machine(
+    State(service): State<Arc<Service>>,
+    ConnectInfo(line): ConnectInfo<Line>,
+    request: Request<Body>,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    s3::answer(service, parts, body, &line, Door::Machine).await
+}
+
 async fn answer(
     State(service): State<Arc<Service>>,
     ConnectInfo(line): ConnectInfo<Line>,
@@ -43,8 +58,8 @@ async fn answer(
         return channel::answer(service, parts, &line).await;
     }
     let ours = parts.uri.path().starts_with(admin::ROOT);
-    if !ours && parts.uri.path() != "/" {
-        return StatusCode::NOT_FOUND.into_response();
+    if !ours && (parts.uri.path() != "/" || s3::is_meant(&parts)) {
+        return s3::answer(service, parts, body, &line, Door::Host).await;
     }
     if !ours && parts.method != Method::POST && parts.method != Method::GET {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();

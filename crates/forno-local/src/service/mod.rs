@@ -7,10 +7,11 @@ mod dispatch;
 mod ec2;
 mod http;
 mod line;
+mod s3;
 mod ssm;
 mod sts;
 
 pub(crate) use dispatch::Service;
-pub(crate) use http::router;
+pub(crate) use http::{machine_router, router};
 pub(crate) use line::{Line, Lines};
 pub(crate) use sts::ACTION as STS_ACTION;

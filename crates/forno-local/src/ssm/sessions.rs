@@ -277,13 +277,10 @@ fn port(parameters: &serde_json::Map<String, Value>) -> Result<u16, ApiError> {
                 "Parameter \"{name}\" is not defined in the document {SSH}"
             )));
         }
-        let text = match value.as_array().map(Vec::as_slice) {
-            Some([Value::String(text)]) => text,
-            _ => {
-                return Err(refused(
-                    "Parameter \"portNumber\" must have one value".to_owned(),
-                ));
-            }
+        let Some([Value::String(text)]) = value.as_array().map(Vec::as_slice) else {
+            return Err(refused(
+                "Parameter \"portNumber\" must have one value".to_owned(),
+            ));
         };
         port = text.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
             refused(format!(
