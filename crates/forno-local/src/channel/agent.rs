@@ -14,9 +14,8 @@ use uuid::Uuid;
 use super::codec::{Flag, Kind, Message, content};
 use super::incoming::{Arrival, Incoming};
 use super::outgoing::{LOOK, Outgoing};
+use crate::fleet::AGENT_VERSION;
 
-/// The one that behaves as this does.
-pub(crate) const VERSION: &str = "3.3.3572.0";
 /// How long a client may take to answer the greeting.
 const HANDSHAKE: Duration = Duration::from_secs(15);
 /// How long the last bytes wait to be acknowledged.
@@ -111,7 +110,7 @@ impl Agent {
             settled: 0,
         };
         let greeting = json!({
-            "AgentVersion": VERSION,
+            "AgentVersion": AGENT_VERSION,
             "RequestedClientActions": [{
                 "ActionType": "SessionType",
                 "ActionParameters": {

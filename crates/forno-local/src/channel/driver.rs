@@ -15,7 +15,7 @@ use futures::stream::SplitStream;
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
@@ -26,6 +26,7 @@ use super::noise::Noise;
 use super::outgoing::LOOK;
 use super::session::{Session, SessionStatus};
 use crate::faults::{ChannelFault, Direction};
+use crate::fleet::Agent as Presence;
 use crate::pace::Pace;
 
 /// What one read of the port brings at most, where nobody slows it down.
@@ -60,6 +61,8 @@ pub(super) struct Arrived {
 pub(super) struct Driver {
     session: Arc<Session>,
     machine: Machine,
+    /// Whether the machine's agent is there at all.
+    presence: watch::Receiver<Presence>,
     conduct: Conduct,
     arriving: mpsc::Receiver<Box<Arrived>>,
     agent: Agent,
@@ -78,6 +81,8 @@ struct Connection {
     noise: Noise,
     /// When the gateway closes it.
     closes: Instant,
+    /// Whether the agent has lost its own connection.
+    away: bool,
     told_to_pause: bool,
 }
 
@@ -120,6 +125,7 @@ impl Driver {
     pub(super) fn new(
         session: Arc<Session>,
         machine: Machine,
+        presence: watch::Receiver<Presence>,
         conduct: Conduct,
         arriving: mpsc::Receiver<Box<Arrived>>,
     ) -> Self {
@@ -128,6 +134,7 @@ impl Driver {
             agent: Agent::new(session.port, now),
             session,
             machine,
+            presence,
             conduct,
             arriving,
             connection: None,
@@ -179,6 +186,7 @@ impl Driver {
                 connection,
                 arriving,
                 session,
+                presence,
                 ..
             } = self;
             let listening = agent.backlog() < MOST_BACKLOG;
@@ -189,6 +197,7 @@ impl Driver {
                 wrote = write(writer, agent.to_write()) => Event::Wrote(wrote),
                 dialled = dial(dialling.as_mut()) => Event::Dialled(dialled),
                 _ = status.wait_for(|status| *status != Status::Running) => Event::MachineDown,
+                Ok(()) = presence.changed() => Event::Time,
                 () = session.ending.cancelled() => Event::Ending,
                 () = sleep_until(wake) => Event::Time,
             };
@@ -247,7 +256,8 @@ impl Driver {
         }
         let released = connection.noise.released(Direction::ToClient, now);
         connection.outbox.extend(released);
-        let pauses = connection.noise.pauses(now);
+        connection.away = !self.presence.borrow_and_update().online();
+        let pauses = connection.away || connection.noise.pauses(now);
         if pauses != connection.told_to_pause {
             connection.told_to_pause = pauses;
             let kind = if pauses {
@@ -259,7 +269,7 @@ impl Driver {
                 .outbox
                 .push_back(Message::control(kind, Vec::new()).encode());
         }
-        while connection.outbox.is_empty() && !connection.noise.halts(Direction::ToClient, now) {
+        while connection.outbox.is_empty() && !connection.halts(Direction::ToClient, now) {
             let Some(frame) = self.agent.next_frame() else {
                 break;
             };
@@ -362,8 +372,14 @@ impl Connection {
             outbox,
             noise: Noise::new(arrived.faults, now),
             closes,
+            away: false,
             told_to_pause: false,
         }
+    }
+
+    /// Whether nothing passes this way now.
+    fn halts(&self, way: Direction, now: Instant) -> bool {
+        self.away || self.noise.halts(way, now)
     }
 
     /// One frame in or out.
@@ -371,14 +387,13 @@ impl Connection {
         let Some(connection) = connection else {
             return pending().await;
         };
+        let may_hear = listening && !connection.halts(Direction::ToAgent, now);
         let Self {
             from_client,
             to_client,
             outbox,
-            noise,
             ..
         } = connection;
-        let may_hear = listening && !noise.halts(Direction::ToAgent, now);
         tokio::select! {
             heard = from_client.next(), if may_hear => Event::Heard(heard),
             permit = to_client.reserve(), if !outbox.is_empty() => match permit {

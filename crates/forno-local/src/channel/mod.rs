@@ -15,4 +15,4 @@ mod session;
 
 pub(crate) use driver::Conduct;
 pub(crate) use gateway::{ACTION, ROOT, open};
-pub(crate) use session::{Session, SessionStatus, Sessions, Wanted};
+pub(crate) use session::{Session, Sessions, Wanted};

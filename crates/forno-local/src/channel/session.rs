@@ -10,10 +10,11 @@ use forno_machine::Machine;
 use jiff::Timestamp;
 use rand::RngCore as _;
 use subtle::ConstantTimeEq as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Arrived, Conduct, Driver};
+use crate::fleet::Agent;
 use crate::service::Service;
 
 /// How many sessions that have ended are remembered.
@@ -90,7 +91,7 @@ impl Sessions {
         &self,
         service: &Arc<Service>,
         wanted: Wanted,
-        machine: Machine,
+        (machine, presence): (Machine, watch::Receiver<Agent>),
         conduct: Conduct,
     ) -> (Arc<Session>, String) {
         let (arrivals, arriving) = mpsc::channel(1);
@@ -115,7 +116,7 @@ impl Sessions {
         all.insert(session.id.clone(), Arc::clone(&session));
         forget_old(&mut all);
         drop(all);
-        let driver = Driver::new(Arc::clone(&session), machine, conduct, arriving);
+        let driver = Driver::new(Arc::clone(&session), machine, presence, conduct, arriving);
         service.fleet.tasks.spawn(driver.run());
         (session, token)
     }
@@ -127,12 +128,9 @@ impl Sessions {
     /// All of a region, newest first.
     pub(crate) fn of_region(&self, region: &str) -> Vec<Arc<Session>> {
         let all = self.lock();
-        let mut found: Vec<_> = all
-            .values()
-            .filter(|session| session.region == region)
-            .cloned()
-            .collect();
-        found.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
+        let here = all.values().filter(|session| session.region == region);
+        let mut found: Vec<_> = here.cloned().collect();
+        found.sort_by_cached_key(|session| session.newest_first());
         found
     }
 
@@ -187,6 +185,12 @@ impl Session {
             state.ended = Some(Timestamp::now());
             state.token = None;
         }
+    }
+
+    /// A text by which sessions sort.
+    pub(crate) fn newest_first(&self) -> String {
+        let age = i64::MAX - self.started.as_microsecond();
+        format!("{age:020} {}", self.id)
     }
 
     /// Its status, and when it ended.

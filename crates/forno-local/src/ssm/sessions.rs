@@ -5,9 +5,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::call::{Call, Reply};
+use super::check;
 use crate::api::error::ApiError;
-use crate::channel::{Conduct, ROOT, Session, SessionStatus, Wanted};
-use crate::state::regions::Region;
+use crate::channel::{Conduct, ROOT, Session, Wanted};
 use crate::state::world::ACCOUNT;
 
 /// The document whose sessions carry one connection as it is.
@@ -63,15 +63,8 @@ struct SessionFilter {
 
 pub(super) fn start_session(call: &Call<'_>) -> Result<Reply, ApiError> {
     let input: StartSession = call.input()?;
-    if input
-        .reason
-        .as_ref()
-        .is_some_and(|reason| !(1..=LONGEST_REASON).contains(&reason.chars().count()))
-    {
-        return Err(invalid(format!(
-            "1 validation error detected: Value at 'reason' failed to satisfy constraint: Member must have length \
-             less than or equal to {LONGEST_REASON}"
-        )));
+    if let Some(reason) = &input.reason {
+        check::length("reason", reason.chars().count(), 1..=LONGEST_REASON)?;
     }
     let document = input
         .document_name
@@ -91,14 +84,13 @@ pub(super) fn start_session(call: &Call<'_>) -> Result<Reply, ApiError> {
         ));
     }
     let port = port(&input.parameters)?;
+    let here = call.look(|region| region.instances.contains_key(&input.target));
     let agent = call.service.fleet.agent(&input.target);
-    let here = call.service.store.read(|world| {
-        world
-            .regions
-            .get(call.region.name)
-            .is_some_and(|region| region.instances.contains_key(&input.target))
-    });
-    let Some(agent) = agent.filter(|agent| agent.online && here) else {
+    let agent = agent.filter(|_| here);
+    let machine = agent
+        .as_ref()
+        .and_then(|agent| agent.borrow().machine().cloned());
+    let Some((agent, machine)) = agent.zip(machine) else {
         return Err(ApiError::new(
             "TargetNotConnected",
             format!("{} is not connected.", input.target),
@@ -116,7 +108,7 @@ pub(super) fn start_session(call: &Call<'_>) -> Result<Reply, ApiError> {
         call.service
             .memory
             .sessions
-            .start(call.service, wanted, agent.machine, conduct);
+            .start(call.service, wanted, (machine, agent), conduct);
     Ok(Reply::of(json!({
         "SessionId": session.id,
         "TokenValue": token,
@@ -144,23 +136,9 @@ pub(super) fn terminate_session(call: &Call<'_>) -> Result<Reply, ApiError> {
 
 pub(super) fn describe_sessions(call: &Call<'_>) -> Result<Reply, ApiError> {
     let input: DescribeSessions = call.input()?;
-    let over = match input.state.as_str() {
-        "Active" => false,
-        "History" => true,
-        other => {
-            return Err(invalid(format!(
-                "1 validation error detected: Value '{other}' at 'state' failed to satisfy constraint: Member must \
-                 satisfy enum value set: [Active, History]"
-            )));
-        }
-    };
-    let size = input.max_results.unwrap_or(MOST);
-    if !(1..=MOST).contains(&size) {
-        return Err(invalid(format!(
-            "1 validation error detected: Value '{size}' at 'maxResults' failed to satisfy constraint: Member must \
-             have value between 1 and {MOST}"
-        )));
-    }
+    check::word("state", &input.state, &["Active", "History"])?;
+    let over = input.state == "History";
+    let page = call.page(input.max_results, input.next_token.as_deref(), 1..=MOST)?;
     let mut found = Vec::new();
     for session in call.service.memory.sessions.of_region(call.region.name) {
         let mut fits = session.status().0.is_over() == over;
@@ -171,18 +149,11 @@ pub(super) fn describe_sessions(call: &Call<'_>) -> Result<Reply, ApiError> {
             found.push(session);
         }
     }
-    let from = match &input.next_token {
-        None => 0,
-        Some(token) => found
-            .iter()
-            .position(|session| session.id == *token)
-            .ok_or_else(|| ApiError::new("InvalidNextToken", "The specified token isn't valid."))?,
-    };
-    let page = found.iter().skip(from).take(size);
-    let shown: Vec<Value> = page.map(|session| show(session, call.region)).collect();
+    let (found, next) = page.cut(found, |session| session.newest_first());
+    let shown: Vec<Value> = found.iter().map(|session| show(session)).collect();
     let mut reply = json!({ "Sessions": shown });
-    if let Some(next) = found.get(from + size) {
-        reply["NextToken"] = json!(next.id);
+    if let Some(next) = next {
+        reply["NextToken"] = json!(next);
     }
     Ok(Reply::of(reply))
 }
@@ -217,14 +188,13 @@ fn filter_error(message: String) -> ApiError {
     ApiError::new("InvalidFilterKey", message)
 }
 
-fn show(session: &Session, region: Region) -> Value {
+fn show(session: &Session) -> Value {
     let (status, ended) = session.status();
-    let seconds = |time: jiff::Timestamp| time.as_duration().as_secs_f64();
     let mut shown = json!({
         "SessionId": session.id,
         "Target": session.target,
         "Status": status.name(),
-        "StartDate": seconds(session.started),
+        "StartDate": check::epoch(session.started),
         "DocumentName": session.document,
         "Owner": owner(),
         "OutputUrl": {},
@@ -234,10 +204,7 @@ fn show(session: &Session, region: Region) -> Value {
         shown["Reason"] = json!(reason);
     }
     if let Some(ended) = ended {
-        shown["EndDate"] = json!(seconds(ended));
-    }
-    if status == SessionStatus::Failed {
-        shown["Details"] = json!(format!("The session failed in {}", region.name));
+        shown["EndDate"] = check::epoch(ended);
     }
     shown
 }
@@ -289,8 +256,4 @@ fn port(parameters: &serde_json::Map<String, Value>) -> Result<u16, ApiError> {
         })?;
     }
     Ok(port)
-}
-
-fn invalid(message: String) -> ApiError {
-    ApiError::new("ValidationException", message)
 }
