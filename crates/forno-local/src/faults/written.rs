@@ -461,6 +461,13 @@ rate   = 2.5
         let example = example.split_once("```").unwrap().0;
         let plan = FaultPlan::parse(example).unwrap();
         assert_eq!((plan.faults.len(), plan.throttles.len()), (5, 1));
+        let section = page
+            .split_once("\n### Faults of data channels\n")
+            .unwrap()
+            .1;
+        let example = section.split_once("```toml\n").unwrap().1;
+        let example = example.split_once("```").unwrap().0;
+        assert_eq!(FaultPlan::parse(example).unwrap().channels.len(), 3);
     }
 
     #[test]
