@@ -151,7 +151,7 @@ async fn machines_may_only_follow_what_was_signed() {
     let said = ask(
         &rig,
         &format!(
-            r#"
+            r"
 import subprocess
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -170,7 +170,7 @@ request = AWSRequest('GET', f'{{URL}}/forno-objects/k', headers={{'x-amz-content
 S3SigV4Auth(Credentials(KEY, SECRET), 's3', REGION).add_auth(request)
 print(curl(request.url, *(part for name, value in request.headers.items() for part in ('-H', f'{{name}}: {{value}}'))))
 print(curl(f'{{URL}}/?Action=DescribeRegions&Version=2016-11-15'), curl(f'{{URL}}/_forno/calls'))
-"#,
+",
             socket.display()
         ),
     )

@@ -123,9 +123,11 @@ impl Agent {
         agent
     }
 
-    /// A client is there now, perhaps another than before.
+    /// A client is there now, perhaps another than before. It gets what the one
+    /// before has not acknowledged.
     pub(super) fn attached(&mut self, now: Instant) {
         self.met.get_or_insert(now);
+        self.frames = self.outgoing.again(now).collect();
     }
 
     /// A frame from the client. Those that are no messages are passed over.
@@ -323,7 +325,11 @@ impl Agent {
     pub(super) fn look(&mut self, now: Instant, connected: bool) {
         if now - self.looked >= LOOK {
             self.looked = now;
-            if connected && let Some(frame) = self.outgoing.overdue(now) {
+            // What still waits to be sent is not late.
+            if connected
+                && self.frames.is_empty()
+                && let Some(frame) = self.outgoing.overdue(now)
+            {
                 self.frames.push_back(frame);
             }
         }
@@ -367,7 +373,7 @@ impl Agent {
         self.frames.len()
     }
 
-    /// What waited for a client that is gone is sent again by number.
+    /// The client is gone; the next one is told what matters then.
     pub(super) fn detached(&mut self) {
         self.frames.clear();
     }
@@ -583,6 +589,19 @@ mod tests {
         assert_eq!(acknowledged(&client.received()), [1, 2]);
         client.agent.look(client.now, true);
         assert_eq!(client.agent.over(), Some(""));
+    }
+
+    #[test]
+    fn another_client_gets_what_the_first_has_not_acknowledged() {
+        let mut client = Client::open();
+        for part in [b"one", b"two", b"six"] {
+            client.agent.read(part, client.now);
+        }
+        let sent = client.received();
+        client.acknowledge(&sent[1]);
+        client.agent.detached();
+        client.agent.attached(client.now);
+        assert_eq!(client.received(), [sent[0].clone(), sent[2].clone()]);
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Driver {
             if now - self.busy >= self.conduct.idle {
                 return "Session timed out: it was idle for too long".to_owned();
             }
-            self.tend(now).await;
+            self.tend(now);
             if dialling.is_none() && port.is_none() && self.agent.wants_port() {
                 let (machine, number) = (self.machine.clone(), self.session.port);
                 dialling = Some(Box::pin(async move { machine.dial(number).await }));
@@ -219,9 +219,9 @@ impl Driver {
                     tracing::debug!(session = self.session.id, %error, "port broke off");
                     self.agent.port_ended(now);
                 }
-                Event::Wrote(Ok(count)) => self.agent.wrote(count, now),
+                Event::Wrote(Ok(count @ 1..)) => self.agent.wrote(count, now),
                 // What the port still says is carried; its end comes by reading.
-                Event::Wrote(Err(_)) => self.agent.port_deaf(now),
+                Event::Wrote(_) => self.agent.port_deaf(now),
                 Event::Dialled(Ok(stream)) => {
                     dialling = None;
                     let (reader, writer) = tokio::io::split(stream);
@@ -240,13 +240,13 @@ impl Driver {
     }
 
     /// What the gateway does by itself: releases, pauses, closes.
-    async fn tend(&mut self, now: Instant) {
+    fn tend(&mut self, now: Instant) {
         let Some(connection) = &mut self.connection else {
             return;
         };
         if now >= connection.closes || connection.noise.closes(now) {
             if let Some(connection) = self.connection.take() {
-                connection.close(1000, "Bye").await;
+                tokio::spawn(connection.close(1000, "Bye"));
             }
             self.client_gone();
             return;

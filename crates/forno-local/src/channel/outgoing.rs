@@ -100,6 +100,14 @@ impl Outgoing {
         Some(oldest.frame.clone())
     }
 
+    /// Everything, for a client that has come in another's place.
+    pub(super) fn again(&mut self, now: Instant) -> impl Iterator<Item = Vec<u8>> {
+        self.unacknowledged.iter_mut().map(move |sent| {
+            sent.at = now;
+            sent.frame.clone()
+        })
+    }
+
     /// Whether the other end has not answered for too long.
     pub(super) fn given_up(&self) -> bool {
         self.unacknowledged
