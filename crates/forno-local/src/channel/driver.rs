@@ -38,6 +38,9 @@ const QUEUE: usize = 32;
 /// Frames that may wait for a client that does not read; beyond it the client
 /// is not listened to.
 const MOST_BACKLOG: usize = 4096;
+/// By how much timers of the runtime are late on the average; the real agent's
+/// are not.
+const TIMER_LAG: Duration = Duration::from_micros(600);
 /// How long a client may take to hear the last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -114,7 +117,7 @@ impl Conduct {
             } else {
                 NARROW_READ
             },
-            rest: pace.agent_read,
+            rest: pace.agent_read.saturating_sub(TIMER_LAG),
             idle: pace.session_idle,
             connection: pace.channel_close,
         }
