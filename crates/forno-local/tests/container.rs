@@ -85,6 +85,7 @@ async fn judge(endpoint: &PocketEc2, script: &str, key: &Path) -> Output {
         .env("FORNO_TEST_REGION", endpoint.region())
         .env("FORNO_TEST_ACCESS_KEY", credentials.access_key_id)
         .env("FORNO_TEST_SECRET_KEY", credentials.secret_access_key)
+        .env("FORNO_TEST_MACHINE_URL", endpoint.machine_endpoint())
         .env("FORNO_TEST_KEY", key)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .kill_on_drop(true)

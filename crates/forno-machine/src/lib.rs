@@ -18,6 +18,7 @@
 mod cgroup;
 mod console;
 mod container;
+mod dial;
 mod error;
 mod guardian;
 mod helper;
@@ -35,6 +36,7 @@ pub mod disk;
 pub mod doctor;
 pub mod source;
 
+pub use dial::PortStream;
 pub use disk::{CopyProgress, copy_disk, grow_disk};
 pub use error::{Error, ErrorKind};
 pub use helper::helper_main;

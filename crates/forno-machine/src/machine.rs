@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::inside::{self, Running, Script};
 use crate::run::{Order, Shared};
-use crate::{Error, ErrorKind, Kind, OffReason, Status};
+use crate::{Error, ErrorKind, Kind, OffReason, PortStream, Status, dial};
 
 /// A machine. Dropping the handle does not stop it; its host does, or
 /// [`Machine::kill`].
@@ -42,6 +42,27 @@ impl Machine {
     /// otherwise a free high port. Fixed for the machine's life.
     pub fn ssh_address(&self) -> SocketAddr {
         self.shared.ssh
+    }
+
+    /// Connects to a TCP port on the machine's own loopback, as a program inside
+    /// it would. A port on which nothing listens is [`ErrorKind::Refused`]. Port
+    /// 22 of a stub is its SSH server, any other one of this computer; virtual
+    /// machines have no such way in.
+    pub async fn dial(&self, port: u16) -> Result<PortStream, Error> {
+        if let Status::Off(reason) = &*self.shared.status.borrow() {
+            return Err(Error::new(
+                ErrorKind::Network,
+                format!("{} has no ports: it is {reason}", self.id()),
+            ));
+        }
+        match self.kind() {
+            Kind::Container => dial::through(&self.shared.dir, port).await,
+            Kind::Stub => dial::directly(self.shared.ssh, port).await,
+            Kind::Vm => Err(Error::new(
+                ErrorKind::Unusable,
+                "the loopback of a virtual machine cannot be reached from outside",
+            )),
+        }
     }
 
     /// What its console has shown since the launch (the last 4 MiB at most).

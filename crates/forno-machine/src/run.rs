@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub id: String,
     pub kind: Kind,
     pub ssh: SocketAddr,
+    /// The machine's own folder.
+    pub dir: PathBuf,
     pub console: Console,
     pub orders: mpsc::UnboundedSender<Order>,
     pub status: watch::Receiver<Status>,
@@ -60,6 +62,7 @@ impl Life {
             id: spec.id.clone(),
             kind,
             ssh,
+            dir: spec.dir.clone(),
             console: Console::new(console_path(spec)),
             orders: order_sender,
             status: status_receiver,
@@ -132,7 +135,11 @@ pub(crate) fn prepare(spec: &MachineSpec) -> Result<(), Error> {
             spec.vcpus, spec.memory_mib
         ));
     }
-    for path in [&spec.dir, &spec.disk, &spec.imds_socket] {
+    let sockets = spec.services.iter().map(|(_, socket)| socket);
+    for path in [&spec.dir, &spec.disk, &spec.imds_socket]
+        .into_iter()
+        .chain(sockets)
+    {
         if !path.is_absolute() {
             return invalid(format!("{} is not an absolute path", path.display()));
         }

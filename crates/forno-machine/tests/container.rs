@@ -5,8 +5,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Site, agent, can_run, gone, script, source_disk, traces_of};
-use forno_machine::{Ended, Kind, Machine, OffReason, Status, grow_disk};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use forno_machine::{Ended, ErrorKind, Kind, Machine, OffReason, Status, grow_disk};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt as _, BufReader};
 
 const BOOT: Duration = Duration::from_mins(2);
 
@@ -29,6 +29,14 @@ async fn a_container_lives_a_whole_life() {
     );
     let address = machine.ssh_address();
     assert!(machine.booted().await);
+
+    // Its own loopback, as an agent inside would reach it.
+    let mut banner = [0; 4];
+    let mut stream = machine.dial(22).await.unwrap();
+    stream.read_exact(&mut banner).await.unwrap();
+    assert_eq!(&banner, b"SSH-");
+    let refused = machine.dial(1).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Refused);
 
     // cloud-init took its EC2 datasource, with version 2 of the service.
     site.ssh_until(

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use common::{DETACH, Site, agent, gone, script};
-use forno_machine::{Ended, Kind, Machine, OffReason, Status, disk};
+use forno_machine::{Ended, ErrorKind, Kind, Machine, OffReason, Status, disk};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
@@ -65,6 +65,13 @@ async fn a_stub_runs_commands_as_a_machine_does() {
     assert_eq!(output.status.code(), Some(7));
     assert_eq!(output.stdout, b"out\n");
     assert_eq!(output.stderr, b"err\n");
+
+    let mut banner = [0; 4];
+    let mut stream = machine.dial(22).await.unwrap();
+    stream.read_exact(&mut banner).await.unwrap();
+    assert_eq!(&banner, b"SSH-");
+    let refused = machine.dial(1).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Refused);
 
     // Much data both ways, and the end of input.
     let big = vec![b'x'; 5 << 20];

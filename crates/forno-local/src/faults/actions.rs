@@ -67,8 +67,11 @@ impl From<Actions> for String {
 fn known() -> impl Iterator<Item = (ServiceName, &'static str)> {
     let ec2 = crate::ec2::names().map(|name| (ServiceName::Ec2, name));
     let ssm = crate::ssm::names().map(|name| (ServiceName::Ssm, name));
+    let s3 = crate::s3::names().map(|name| (ServiceName::S3, name));
     ec2.chain(ssm)
+        .chain(s3)
         .chain([(ServiceName::Sts, crate::service::STS_ACTION)])
+        .chain([(ServiceName::SsmMessages, crate::channel::ACTION)])
 }
 
 /// Whether a service has an action of this name.

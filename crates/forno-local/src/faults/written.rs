@@ -206,23 +206,7 @@ impl Serialize for InjectedError {
 
 impl Written {
     fn check(self) -> Result<Fault, String> {
-        let calls = match (self.calls, self.from, self.to) {
-            (None, None, None) => Calls::default(),
-            (Some(Numbers::Every), None, None) => Calls::Range(1, None),
-            (Some(Numbers::These(numbers)), None, None) => {
-                Calls::These(numbers.into_iter().map(NonZeroU64::get).collect())
-            }
-            (Some(_), _, _) => {
-                return Err("expected `calls`, or `from` and `to`, not both".to_owned());
-            }
-            (None, from, to) => {
-                let (from, to) = (from.map_or(1, NonZeroU64::get), to.map(NonZeroU64::get));
-                if to.is_some_and(|to| to < from) {
-                    return Err("`to` is before `from`, so no call is struck".to_owned());
-                }
-                Calls::Range(from, to)
-            }
-        };
+        let calls = read_numbers(self.calls, self.from, self.to)?;
         let ending = match (self.error, self.reset, self.hang) {
             (None, None, None) => Ending::Reply,
             (Some(error), None, None) => Ending::Error(error),
@@ -284,15 +268,7 @@ impl Written {
 
     fn of(fault: &Fault) -> Self {
         let some = |span: Duration| Some(span).filter(|span| !span.is_zero());
-        let number = |number: u64| NonZeroU64::new(number);
-        let (calls, from, to) = match &fault.calls {
-            Calls::These(numbers) => {
-                let numbers = numbers.iter().copied().filter_map(number).collect();
-                (Some(Numbers::These(numbers)), None, None)
-            }
-            Calls::Range(1, None) => (Some(Numbers::Every), None, None),
-            Calls::Range(from, to) => (None, number(*from), to.and_then(number)),
-        };
+        let (calls, from, to) = numbers_of(&fault.calls);
         let (error, reset, hang) = match &fault.ending {
             Ending::Reply => (None, None, None),
             Ending::Error(error) => (Some(error.clone()), None, None),
@@ -313,6 +289,46 @@ impl Written {
             then: Thens(fault.then.clone()),
             after: some(fault.after),
         }
+    }
+}
+
+/// Which calls `calls`, `from` and `to` say.
+pub(super) fn read_numbers(
+    calls: Option<Numbers>,
+    from: Option<NonZeroU64>,
+    to: Option<NonZeroU64>,
+) -> Result<Calls, String> {
+    Ok(match (calls, from, to) {
+        (None, None, None) => Calls::default(),
+        (Some(Numbers::Every), None, None) => Calls::Range(1, None),
+        (Some(Numbers::These(numbers)), None, None) => {
+            Calls::These(numbers.into_iter().map(NonZeroU64::get).collect())
+        }
+        (Some(_), _, _) => {
+            return Err("expected `calls`, or `from` and `to`, not both".to_owned());
+        }
+        (None, from, to) => {
+            let (from, to) = (from.map_or(1, NonZeroU64::get), to.map(NonZeroU64::get));
+            if to.is_some_and(|to| to < from) {
+                return Err("`to` is before `from`, so no call is struck".to_owned());
+            }
+            Calls::Range(from, to)
+        }
+    })
+}
+
+/// How the same is written: `calls`, `from`, `to`.
+pub(super) fn numbers_of(
+    calls: &Calls,
+) -> (Option<Numbers>, Option<NonZeroU64>, Option<NonZeroU64>) {
+    let number = |number: u64| NonZeroU64::new(number);
+    match calls {
+        Calls::These(numbers) => {
+            let numbers = numbers.iter().copied().filter_map(number).collect();
+            (Some(Numbers::These(numbers)), None, None)
+        }
+        Calls::Range(1, None) => (Some(Numbers::Every), None, None),
+        Calls::Range(from, to) => (None, number(*from), to.and_then(number)),
     }
 }
 
@@ -445,6 +461,13 @@ rate   = 2.5
         let example = example.split_once("```").unwrap().0;
         let plan = FaultPlan::parse(example).unwrap();
         assert_eq!((plan.faults.len(), plan.throttles.len()), (5, 1));
+        let section = page
+            .split_once("\n### Faults of data channels\n")
+            .unwrap()
+            .1;
+        let example = section.split_once("```toml\n").unwrap().1;
+        let example = example.split_once("```").unwrap().0;
+        assert_eq!(FaultPlan::parse(example).unwrap().channels.len(), 3);
     }
 
     #[test]

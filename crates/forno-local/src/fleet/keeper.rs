@@ -18,6 +18,7 @@ use super::agent::{Agent, attend};
 use super::burial::release_volumes;
 use super::gate::Gate;
 use super::orders::{Capture, Fleet, Task, View, lock, tail};
+use crate::endpoint::MACHINE_PORT;
 use crate::error::chain;
 use crate::imds;
 use crate::state::types::InstanceType;
@@ -200,6 +201,7 @@ impl Keeper {
             public_address,
             private_address,
             imds_socket: self.dir().join("imds.sock"),
+            services: vec![(MACHINE_PORT, self.fleet.folder.machines_socket())],
         };
         let machine = match &*self.fleet.host.read().await {
             Some(host) => host

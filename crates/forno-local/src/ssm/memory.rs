@@ -3,10 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::commands::Commands;
+use crate::channel::Sessions;
 
 /// Nothing of it is on disk: machines end with their endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
+    pub(crate) sessions: Sessions,
     commands: Mutex<Commands>,
 }
 

@@ -9,6 +9,7 @@ mod members;
 mod memory;
 mod operations;
 mod parameters;
+mod sessions;
 mod settings;
 
 pub(crate) use call::Call;

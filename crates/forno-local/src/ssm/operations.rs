@@ -1,7 +1,7 @@
 //! The operations by name.
 
 use super::call::{Call, Reply};
-use super::{commands, information, parameters, settings};
+use super::{commands, information, parameters, sessions, settings};
 use crate::api::error::ApiError;
 
 /// Carries out a call.
@@ -18,6 +18,7 @@ const OPERATIONS: &[(&str, Operation)] = &[
         information::describe_instance_information,
     ),
     ("DescribeParameters", parameters::describe_parameters),
+    ("DescribeSessions", sessions::describe_sessions),
     ("GetCommandInvocation", commands::get_command_invocation),
     ("GetParameter", parameters::get_parameter),
     ("GetParameters", parameters::get_parameters),
@@ -32,7 +33,10 @@ const OPERATIONS: &[(&str, Operation)] = &[
         parameters::remove_tags_from_resource,
     ),
     ("ResetServiceSetting", settings::reset_service_setting),
+    ("ResumeSession", sessions::resume_session),
     ("SendCommand", commands::send_command),
+    ("StartSession", sessions::start_session),
+    ("TerminateSession", sessions::terminate_session),
     ("UpdateServiceSetting", settings::update_service_setting),
 ];
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::buckets::Buckets;
 use super::ids::Resource;
 
 /// The account that all clients of an endpoint act for.
@@ -24,6 +25,8 @@ pub(crate) struct World {
     #[serde(default)]
     pub(crate) format: Option<Format>,
     pub(crate) regions: BTreeMap<String, RegionState>,
+    #[serde(default)]
+    pub(crate) buckets: Buckets,
 }
 
 /// The two sorts of disks, of which a state folder holds only one.

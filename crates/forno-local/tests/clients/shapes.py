@@ -34,28 +34,56 @@ def walk_reply(operation, body):
     return faults
 
 
+def walk_document(operation, body):
+    """The same for services whose documents are the members themselves, as S3's are."""
+    shape = operation.output_shape
+    if shape is None:
+        return [f"{len(body)} bytes that nobody expects"] if body else []
+    inside = {name: member for name, member in shape.members.items() if "location" not in member.serialization}
+    payload = shape.serialization.get("payload")
+    if payload:
+        shape, inside = shape.members[payload], shape.members[payload].members
+    if not inside:
+        return [f"{len(body)} bytes that nobody expects"] if body else []
+    faults = []
+    members(inside, shape.required_members, list(ElementTree.fromstring(body)), operation.name, faults)
+    return faults
+
+
 def local(element):
-    return element.tag.removeprefix(NAMESPACE)
+    return element.tag.rsplit("}", 1)[-1]
+
+
+def is_flat(shape):
+    return shape.type_name == "list" and shape.serialization.get("flattened")
 
 
 def wire_name(name, shape):
-    return shape.serialization.get("name", name)
+    own = shape.serialization.get("name", name)
+    return shape.member.serialization.get("name", own) if is_flat(shape) else own
 
 
 def structure(shape, children, path, faults):
-    members = {wire_name(name, member): member for name, member in shape.members.items()}
+    members(shape.members, shape.required_members, children, path, faults)
+
+
+def members(shapes, required, children, path, faults):
+    known = {wire_name(name, member): member for name, member in shapes.items()}
     seen = set()
     for child in children:
         name = local(child)
-        if name not in members:
+        if name not in known:
             faults.append(f"{path}: unknown element {name}")
+        elif is_flat(known[name]):
+            seen.add(name)
+            value(known[name].member, child, f"{path}.{name}", faults)
         elif name in seen:
             faults.append(f"{path}: {name} appears twice")
         else:
             seen.add(name)
-            value(members[name], child, f"{path}.{name}", faults)
-    for name in shape.required_members:
-        if wire_name(name, shape.members[name]) not in seen:
+            value(known[name], child, f"{path}.{name}", faults)
+    for name in required:
+        if name in shapes and wire_name(name, shapes[name]) not in seen:
             faults.append(f"{path}: required {name} is missing")
 
 

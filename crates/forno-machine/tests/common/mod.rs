@@ -143,6 +143,7 @@ impl Site {
             public_address: Ipv4Addr::new(127, low.max(2), high, number),
             private_address,
             imds_socket,
+            services: Vec::new(),
         }
     }
 
