@@ -120,6 +120,7 @@ impl Site {
             public_address: Ipv4Addr::new(127, low.max(2), high, number),
             private_address: Ipv4Addr::new(172, 31, 6, number),
             imds_socket,
+            services: Vec::new(),
         };
         let machine = self.host.launch(spec).await.unwrap();
         let agent = AgentSocket::new(identity.clone()).unwrap();

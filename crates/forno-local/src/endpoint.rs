@@ -9,7 +9,7 @@ use forno_machine::{Host, HostConfig, Kind};
 use fs_err as fs;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -18,12 +18,16 @@ use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::faults::{CallRecord, FaultPlan, Regime};
 use crate::fleet::{Fleet, bury};
-use crate::service::{Line, Lines, Service, router};
+use crate::service::{Line, Lines, Service, machine_router, router};
 use crate::source::Source;
+use crate::ssm::Memory;
 use crate::state::folder::{Folder, read_json, write_json};
 use crate::state::regions::{REGIONS, Region};
 use crate::state::store::Store;
 use crate::state::types::HostLimits;
+
+/// The port of 169.254.169.254 at which machines reach objects.
+pub(crate) const MACHINE_PORT: u16 = 9000;
 
 /// How long open connections may delay the end.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -38,6 +42,7 @@ pub struct PocketEc2 {
     service: Arc<Service>,
     folder: Arc<Folder>,
     server: JoinHandle<()>,
+    machine_server: JoinHandle<()>,
 }
 
 /// What `endpoint.json` in the state folder says while an endpoint runs.
@@ -45,6 +50,8 @@ pub struct PocketEc2 {
 pub struct EndpointInfo {
     /// Base URL for every service.
     pub url: String,
+    /// Base URL at which its machines reach objects, with presigned requests.
+    pub machine_url: String,
     /// The region with the Debian image.
     pub region: String,
     /// The process.
@@ -92,6 +99,13 @@ impl PocketEc2 {
         let address = listener
             .local_addr()
             .map_err(|source| Error::Listen { address, source })?;
+        let machines = folder.machines_socket();
+        remove(&machines)?;
+        let machines = UnixListener::bind(&machines).map_err(|source| Error::Io {
+            what: "listen on",
+            path: machines,
+            source,
+        })?;
         let credentials = Credentials::load_or_make(&folder.credentials_file())?;
         let store = Arc::new(Store::open(folder.state_file())?);
         let host = start_host(&config, &folder).await?;
@@ -118,13 +132,20 @@ impl PocketEc2 {
             config.pace,
         );
         let service = Arc::new(Service {
+            url: format!("http://{address}"),
             credentials,
             store,
             fleet,
             regime: Regime::new(config.faults, config.pace.hidden),
+            memory: Memory::default(),
             ending: CancellationToken::new(),
         });
         let info = EndpointInfo {
+            machine_url: match machine {
+                // A stub is a part of this computer.
+                Kind::Stub => format!("http://{address}"),
+                Kind::Container | Kind::Vm => format!("http://169.254.169.254:{MACHINE_PORT}"),
+            },
             url: format!("http://{address}"),
             region: config.region,
             pid: std::process::id(),
@@ -132,6 +153,7 @@ impl PocketEc2 {
         };
         write_json(&folder.endpoint_file(), &info)?;
         let server = serve(listener, Arc::clone(&service));
+        let machine_server = serve_machines(machines, Arc::clone(&service));
         tracing::info!(url = info.url, machine = %machine, "pocket EC2 answers");
         Ok(Self {
             info,
@@ -139,12 +161,19 @@ impl PocketEc2 {
             service,
             folder,
             server,
+            machine_server,
         })
     }
 
     /// `http://127.0.0.1:port`
     pub fn endpoint_url(&self) -> &str {
         &self.info.url
+    }
+
+    /// The base URL that a presigned request must be made for if a machine is to
+    /// follow it: a machine's loopback is not this computer's.
+    pub fn machine_endpoint(&self) -> &str {
+        &self.info.machine_url
     }
 
     /// What clients sign with.
@@ -205,7 +234,9 @@ impl PocketEc2 {
         if tokio::time::timeout(FAREWELL, &mut server).await.is_err() {
             server.abort();
         }
+        self.machine_server.abort();
         self.service.fleet.shutdown().await;
+        remove(&self.folder.machines_socket())?;
         let (store, folder) = (Arc::clone(&self.service.store), Arc::clone(&self.folder));
         store.change(|world| bury(world, &folder, Timestamp::now()));
         store.save()
@@ -239,6 +270,16 @@ fn serve(listener: TcpListener, service: Arc<Service>) -> JoinHandle<()> {
             .await;
         if let Err(error) = served {
             tracing::error!(%error, "endpoint ended");
+        }
+    })
+}
+
+/// The folder is private, and so is the socket in it.
+fn serve_machines(listener: UnixListener, service: Arc<Service>) -> JoinHandle<()> {
+    let services = machine_router(service).into_make_service_with_connect_info::<Line>();
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(Lines(listener), services).await {
+            tracing::error!(%error, "machines reach no objects any more");
         }
     })
 }

@@ -1,5 +1,5 @@
-//! The pocket EC2: an HTTP endpoint on loopback that speaks EC2's, SSM's and
-//! STS's own wire protocols and starts real machines.
+//! The pocket EC2: an HTTP endpoint on loopback that speaks EC2's, SSM's, S3's
+//! and STS's own wire protocols and starts real machines.
 //!
 //! It exists so that a bake needs no cloud account: the same SDK calls, state
 //! machines and error codes, with machines of this host behind them. It uses no
@@ -8,6 +8,7 @@
 //! written down in `docs/PROTOCOL.md`.
 
 mod api;
+mod channel;
 mod config;
 mod credentials;
 mod ec2;
@@ -20,8 +21,10 @@ pub mod fuzzing;
 mod imds;
 mod keypair;
 mod pace;
+mod s3;
 mod service;
 mod source;
+mod ssm;
 mod state;
 
 pub use config::{Config, DEFAULT_REGION, MachineChoice, Mode, Progress};
@@ -29,7 +32,7 @@ pub use credentials::Credentials;
 pub use endpoint::{EndpointInfo, PocketEc2, running_endpoint};
 pub use error::Error;
 pub use faults::{
-    Actions, CallRecord, Calls, Fault, FaultPlan, InjectedError, Moment, Reply, ServiceName, Then,
-    Throttle, Work,
+    Actions, CallRecord, Calls, ChannelFault, Direction, Fault, FaultPlan, InjectedError, Moment,
+    Reply, ServiceName, Then, Throttle, Work,
 };
 pub use pace::Pace;

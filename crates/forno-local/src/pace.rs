@@ -32,9 +32,22 @@ pub struct Pace {
     /// An image is pending, from the end of its snapshot on.
     #[serde(with = "span")]
     pub image: Duration,
+    /// A machine has booted and its agent is not registered yet.
+    #[serde(with = "span")]
+    pub agent: Duration,
     /// What a call makes cannot be seen.
     #[serde(with = "span")]
     pub hidden: Duration,
+    /// The agent's pause after each KiB that it reads from a port; without one
+    /// it also reads more at once.
+    #[serde(with = "span")]
+    pub agent_read: Duration,
+    /// A session in which nothing happens, until it ends. At most, not at least.
+    #[serde(with = "span")]
+    pub session_idle: Duration,
+    /// A connection to a data channel, until the gateway closes it. At most.
+    #[serde(with = "span")]
+    pub channel_close: Duration,
 }
 
 /// One duration with where its figure comes from.
@@ -48,53 +61,80 @@ pub struct Pace {
 struct Figure {
     key: &'static str,
     what: &'static str,
-    seconds: u64,
+    span: Duration,
     source: &'static str,
 }
 
+const SESSION_IDLE: Duration = Duration::from_mins(20);
+const CHANNEL_CLOSE: Duration = Duration::from_hours(1);
+
 /// EC2's durations for a small Linux instance with a root volume of some GiB.
-const EC2: [Figure; 7] = [
+const EC2: [Figure; 11] = [
     Figure {
         key: "pending",
         what: "an instance is pending",
-        seconds: 15,
+        span: Duration::from_secs(15),
         source: "15 s in the log of hashicorp/packer#4704; 16.4 to 16.6 s for six families in brevdev/ec2-coldboot-research",
     },
     Figure {
         key: "checks",
         what: "status checks are initializing, once it runs",
-        seconds: 120,
+        span: Duration::from_mins(2),
         source: "estimate: two rounds of checks, which EC2's user guide says run every minute",
     },
     Figure {
         key: "stopping",
         what: "an instance is stopping",
-        seconds: 57,
+        span: Duration::from_secs(57),
         source: "57 s in the log of hashicorp/packer#4704",
     },
     Figure {
         key: "shutting-down",
         what: "an instance is shutting-down",
-        seconds: 60,
+        span: Duration::from_mins(1),
         source: "about a minute for a c5.large in hashicorp/packer-plugin-amazon#682",
     },
     Figure {
         key: "snapshot",
         what: "a snapshot is pending",
-        seconds: 40,
+        span: Duration::from_secs(40),
         source: "43 s from CreateImage to available in the log of hashicorp/packer#4704, less the image's own",
     },
     Figure {
         key: "image",
         what: "an image is pending, once its snapshot is completed",
-        seconds: 3,
+        span: Duration::from_secs(3),
         source: "estimate: what remains of those 43 s; no source tells the two apart",
+    },
+    Figure {
+        key: "agent",
+        what: "an agent is not registered, once its machine has booted",
+        span: Duration::from_secs(30),
+        source: "estimate: agents are usually online 20 to 60 s after running",
     },
     Figure {
         key: "hidden",
         what: "what a call makes cannot be seen",
-        seconds: 1,
+        span: Duration::from_secs(1),
         source: "estimate: EC2's developer guide says that it happens, not for how long",
+    },
+    Figure {
+        key: "agent-read",
+        what: "the agent's pause after each KiB that it reads from a port",
+        span: Duration::from_millis(1),
+        source: "`StreamDataPayloadSize` and the sleep in amazon-ssm-agent's `port_basic.go`",
+    },
+    Figure {
+        key: "session-idle",
+        what: "a session in which nothing happens goes on",
+        span: SESSION_IDLE,
+        source: "20 minutes, the default of Session Manager's idle time-out",
+    },
+    Figure {
+        key: "channel-close",
+        what: "a connection to a data channel stays open",
+        span: CHANNEL_CLOSE,
+        source: "about 60 minutes, as clients of the gateway report",
     },
 ];
 
@@ -107,7 +147,11 @@ impl Pace {
         shutting_down: Duration::ZERO,
         snapshot: Duration::ZERO,
         image: Duration::ZERO,
+        agent: Duration::ZERO,
         hidden: Duration::ZERO,
+        agent_read: Duration::ZERO,
+        session_idle: SESSION_IDLE,
+        channel_close: CHANNEL_CLOSE,
     };
 
     /// EC2's durations, as far as they are known.
@@ -119,16 +163,24 @@ impl Pace {
             shutting_down,
             snapshot,
             image,
+            agent,
             hidden,
+            agent_read,
+            session_idle,
+            channel_close,
         ] = EC2;
         Self {
-            pending: pending.duration(),
-            checks: checks.duration(),
-            stopping: stopping.duration(),
-            shutting_down: shutting_down.duration(),
-            snapshot: snapshot.duration(),
-            image: image.duration(),
-            hidden: hidden.duration(),
+            pending: pending.span,
+            checks: checks.span,
+            stopping: stopping.span,
+            shutting_down: shutting_down.span,
+            snapshot: snapshot.span,
+            image: image.span,
+            agent: agent.span,
+            hidden: hidden.span,
+            agent_read: agent_read.span,
+            session_idle: session_idle.span,
+            channel_close: channel_close.span,
         }
     }
 
@@ -143,12 +195,6 @@ impl Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self::INSTANT
-    }
-}
-
-impl Figure {
-    const fn duration(&self) -> Duration {
-        Duration::from_secs(self.seconds)
     }
 }
 
@@ -176,6 +222,14 @@ mod tests {
         assert!(told.starts_with(&place), "{told}");
     }
 
+    /// Seconds, but for what is shorter.
+    fn shown(span: Duration) -> String {
+        match span.as_millis() {
+            millis @ 1..1000 => format!("{millis} ms"),
+            _ => format!("{} s", span.as_secs()),
+        }
+    }
+
     /// The page shows the table of the code, to the letter.
     #[test]
     fn the_documentation_shows_these_figures() {
@@ -183,11 +237,11 @@ mod tests {
         for Figure {
             key,
             what,
-            seconds,
+            span,
             source,
         } in EC2
         {
-            let row = format!("| `{key}` | {what} | {seconds} s | {source} |");
+            let row = format!("| `{key}` | {what} | {} | {source} |", shown(span));
             assert!(page.contains(&row), "PROTOCOL.md lacks: {row}");
         }
     }

@@ -1,6 +1,6 @@
-//! The whole point, with a real machine: a container booted from Debian's disk,
+//! The whole point, with real machines: a container booted from Debian's disk,
 //! reached with an imported key, made into an image, and a second one booted
-//! from that image. Needs root and what `forno local doctor` asks for; says so
+//! from that image; and one that only its agent is asked. Needs root and what `forno local doctor` asks for; says so
 //! and passes where that is missing.
 //!
 //! This test has its own `main`, because machines run hidden modes of the
@@ -12,7 +12,7 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Output};
 
 #[path = "python/mod.rs"]
 mod python;
@@ -73,8 +73,28 @@ fn ca_bundle() -> Option<PathBuf> {
     bundle.exists().then(|| bundle.to_owned())
 }
 
+/// Runs a script of the foreign clients'.
+async fn judge(endpoint: &PocketEc2, script: &str, key: &Path) -> Output {
+    let credentials = endpoint.credentials().clone();
+    tokio::process::Command::new(python::interpreter())
+        .arg(format!(
+            "{}/tests/clients/{script}",
+            env!("CARGO_MANIFEST_DIR")
+        ))
+        .env("FORNO_TEST_URL", endpoint.endpoint_url())
+        .env("FORNO_TEST_REGION", endpoint.region())
+        .env("FORNO_TEST_ACCESS_KEY", credentials.access_key_id)
+        .env("FORNO_TEST_SECRET_KEY", credentials.secret_access_key)
+        .env("FORNO_TEST_MACHINE_URL", endpoint.machine_endpoint())
+        .env("FORNO_TEST_KEY", key)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap()
+}
+
 async fn a_container_becomes_an_image_that_boots() {
-    let python = python::interpreter();
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("key");
     let made = Command::new("ssh-keygen")
@@ -89,29 +109,19 @@ async fn a_container_becomes_an_image_that_boots() {
     let endpoint = PocketEc2::start(config, &|step| println!("{}", step.message))
         .await
         .unwrap();
-    let credentials = endpoint.credentials().clone();
-    let output = tokio::process::Command::new(python)
-        .arg(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/clients/whole_life.py"
-        ))
-        .env("FORNO_TEST_URL", endpoint.endpoint_url())
-        .env("FORNO_TEST_REGION", endpoint.region())
-        .env("FORNO_TEST_ACCESS_KEY", credentials.access_key_id)
-        .env("FORNO_TEST_SECRET_KEY", credentials.secret_access_key)
-        .env("FORNO_TEST_KEY", &key)
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .kill_on_drop(true)
-        .output()
-        .await
-        .unwrap();
-    endpoint.shutdown().await.unwrap();
-    print!("{}", String::from_utf8_lossy(&output.stdout));
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
+    let judged = tokio::join!(
+        judge(&endpoint, "whole_life.py", &key),
+        judge(&endpoint, "through_the_agent.py", &key)
     );
+    endpoint.shutdown().await.unwrap();
+    for output in [judged.0, judged.1] {
+        print!("{}", String::from_utf8_lossy(&output.stdout));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
     // Nothing of any machine is left in the state folder.
     for folder in ["machines", "disks"] {
         let left: Vec<_> = std::fs::read_dir(dir.path().join("state").join(folder))

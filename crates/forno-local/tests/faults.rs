@@ -1,119 +1,19 @@
 //! Each fault as clients see it: boto3 against stub machines.
 
 mod python;
+#[path = "python/rig.rs"]
+mod rig;
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use forno_local::{
-    Actions, CallRecord, Config, Fault, FaultPlan, InjectedError, MachineChoice, Moment, Pace,
-    PocketEc2, Reply, Then, Throttle, Work,
+    Actions, Config, Fault, FaultPlan, InjectedError, MachineChoice, Moment, Pace, PocketEc2,
+    Reply, Then, Throttle, Work,
 };
-use tempfile::TempDir;
+use rig::Rig;
 use tokio::process::Command;
-
-/// An endpoint of a test's own, and what it takes to ask it things.
-struct Rig {
-    endpoint: PocketEc2,
-    folder: TempDir,
-}
-
-/// What every script begins with.
-const PRELUDE: &str = r"
-import time
-from botocore.exceptions import ClientError, HTTPClientError
-from support import *
-
-ec2 = client()
-
-def source():
-    return client('ssm').get_parameter(Name=SOURCE)['Parameter']['Value']
-
-def launch(image=None, **more):
-    made = ec2.run_instances(ImageId=image or source(), InstanceType='t3.micro', MinCount=1, MaxCount=1, **more)
-    return made['Instances'][0]['InstanceId']
-
-def instance(id):
-    return ec2.describe_instances(InstanceIds=[id])['Reservations'][0]['Instances'][0]
-
-def state(id):
-    return instance(id)['State']['Name']
-
-def image(id):
-    return ec2.describe_images(ImageIds=[id])['Images'][0]
-
-def code(call, *args, **kwargs):
-    try:
-        call(*args, **kwargs)
-    except ClientError as error:
-        return error.response['Error']['Code']
-    except HTTPClientError as error:
-        return type(error).__name__
-    return 'done'
-
-def until(look, wanted):
-    for _ in range(600):
-        if look() == wanted:
-            return wanted
-        time.sleep(0.1)
-    raise AssertionError(f'{look()} and not {wanted}')
-";
-
-impl Rig {
-    async fn start(faults: impl IntoIterator<Item = Fault>) -> Self {
-        Self::with(FaultPlan::of(faults)).await
-    }
-
-    async fn with(plan: FaultPlan) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = Config::new(folder.path().join("state"), folder.path().join("cache"));
-        config.machine = MachineChoice::Stub;
-        config.faults = plan;
-        Self {
-            endpoint: PocketEc2::start(config, &|_| {}).await.unwrap(),
-            folder,
-        }
-    }
-
-    fn command(&self, script: &str) -> Command {
-        let credentials = self.endpoint.credentials();
-        let mut command = Command::new(python::interpreter());
-        command
-            .arg("-c")
-            .arg(format!("{PRELUDE}\n{script}"))
-            .env(
-                "PYTHONPATH",
-                concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients"),
-            )
-            .env("FORNO_TEST_URL", self.endpoint.endpoint_url())
-            .env("FORNO_TEST_REGION", self.endpoint.region())
-            .env("FORNO_TEST_ACCESS_KEY", &credentials.access_key_id)
-            .env("FORNO_TEST_SECRET_KEY", &credentials.secret_access_key)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .kill_on_drop(true);
-        command
-    }
-
-    /// What a script prints.
-    async fn ask(&self, script: &str) -> String {
-        let output = self.command(script).output().await.unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{told}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    /// The calls of one action.
-    fn calls(&self, action: &str) -> Vec<CallRecord> {
-        let mut calls = self.endpoint.calls();
-        calls.retain(|call| call.action == action);
-        calls
-    }
-
-    async fn end(self) {
-        self.endpoint.shutdown().await.unwrap();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_come_in_the_format_of_each_service() {
@@ -462,8 +362,8 @@ async fn calls_that_come_too_often_are_throttled() {
         rate: 0.0,
     };
     let rig = Rig::with(FaultPlan {
-        faults: Vec::new(),
         throttles: vec![throttle("Describe*", 2), throttle("sts:*|ssm:*", 1)],
+        ..FaultPlan::default()
     })
     .await;
     let said = rig
@@ -631,6 +531,100 @@ print(ask('GET', '/_forno/faults', key='AKIAOTHER'), send('DELETE', URL + '/_for
     rig.end().await;
 }
 
+/// Of Run Command, in the words that a person would write.
+const OF_COMMANDS: &str = r#"
+[[fault]]
+action = "SendCommand"
+error  = { code = "InternalServerError" }
+
+[[fault]]
+action = "SendCommand"
+calls  = 2
+hide   = "1500ms"
+
+[[fault]]
+action = "ssm:SendCommand"
+calls  = 3
+then   = "command-undeliverable"
+
+[[fault]]
+action = "SendCommand"
+calls  = 4
+then   = "command-cancelled"
+after  = "300ms"
+
+[[fault]]
+action = "SendCommand"
+calls  = 5
+then   = "agent-lost:1s"
+
+[[fault]]
+action = "RebootInstances"
+then   = "agent-lost:1s"
+after  = "10ms"
+
+[[fault]]
+action = "SendCommand"
+where  = { "Parameters.commands.1" = "lose me" }
+reset  = "after"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_go_astray() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("faults.toml");
+    std::fs::write(&file, OF_COMMANDS).unwrap();
+    let rig = Rig::with(FaultPlan::read(&file).unwrap()).await;
+    let said = rig
+        .ask(
+            r"
+ssm = client('ssm')
+made = launch()
+def ping():
+    filters = [{'Key': 'InstanceIds', 'Values': [made]}]
+    found = ssm.describe_instance_information(Filters=filters)['InstanceInformationList']
+    return found[0]['PingStatus'] if found else 'none'
+def send(*lines):
+    return ssm.send_command(InstanceIds=[made], DocumentName='AWS-RunShellScript', Parameters={'commands': lines})
+def told(command):
+    return ssm.get_command_invocation(CommandId=command, InstanceId=made)
+def ended(command):
+    for _ in range(600):
+        found = told(command)
+        if found['Status'] not in ('Pending', 'Delayed', 'InProgress', 'Cancelling'):
+            return found['StatusDetails'], found['ResponseCode']
+        time.sleep(0.05)
+    raise AssertionError(found)
+until(ping, 'Online')
+print(code(send, 'true'))
+
+hidden = send('true')['Command']['CommandId']
+print(code(told, hidden), ssm.list_commands()['Commands'], ssm.list_command_invocations()['CommandInvocations'])
+until(lambda: code(told, hidden), 'done')
+print(*ended(hidden))
+
+print(*ended(send('true')['Command']['CommandId']))
+print(*ended(send('sleep 4747')['Command']['CommandId']))
+held = send('echo late')['Command']['CommandId']
+print(ping(), code(send, 'true'))
+until(lambda: told(held)['Status'], 'Delayed')
+print(*ended(held), told(held)['StandardOutputContent'].strip(), ping())
+
+ec2.reboot_instances(InstanceIds=[made])
+until(ping, 'ConnectionLost')
+until(ping, 'Online')
+print(code(send, 'lose me'))
+lost = ssm.list_commands(MaxResults=1)['Commands'][0]['CommandId']
+print(ended(lost)[0])
+",
+        )
+        .await;
+    insta::assert_snapshot!(said);
+    let calls = serde_json::to_string(&rig.endpoint.calls()).unwrap();
+    assert!(!calls.contains("lose me"), "commands are not in the log");
+    rig.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pace_makes_states_last() {
     let folder = tempfile::tempdir().unwrap();
@@ -644,7 +638,9 @@ async fn a_pace_makes_states_last() {
         shutting_down: span(700),
         snapshot: span(2000),
         image: span(500),
+        agent: span(900),
         hidden: span(400),
+        ..Pace::INSTANT
     };
     let endpoint = PocketEc2::start(config, &|_| {}).await.unwrap();
     let rig = Rig { endpoint, folder };
@@ -676,6 +672,11 @@ made = launch(image_id)
 check(course(start, 0.4, lambda: code(instance, made), 'done'), 'InvalidInstanceID.NotFound', 'done')
 check(course(start, 1, lambda: state(made), 'running'), 'pending', 'running')
 check(course(start, 1.7, lambda: status(made), 'ok'), 'initializing', 'ok')
+def ping(id):
+    filters = [{'Key': 'InstanceIds', 'Values': [id]}]
+    found = client('ssm').describe_instance_information(Filters=filters)['InstanceInformationList']
+    return found[0]['PingStatus'] if found else 'none'
+course(start, 0.9, lambda: ping(made), 'Online')
 start = time.monotonic()
 ec2.stop_instances(InstanceIds=[made])
 check(course(start, 0.7, lambda: state(made), 'stopped'), 'stopping', 'stopped')

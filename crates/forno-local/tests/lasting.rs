@@ -47,6 +47,7 @@ made = ec2.run_instances(ImageId=source, InstanceType='t3.micro', MinCount=1, Ma
 ec2.get_waiter('instance_running').wait(InstanceIds=[made], WaiterConfig={'Delay': 1, 'MaxAttempts': 60})
 image = ec2.create_image(InstanceId=made, Name='lasting', NoReboot=True, TagSpecifications=tags('image', a='b'))['ImageId']
 ec2.get_waiter('image_available').wait(ImageIds=[image], WaiterConfig={'Delay': 1, 'MaxAttempts': 60})
+client('ssm').put_parameter(Name='/lasting', Value='kept', Type='String')
 print(made, image)
 ";
 
@@ -65,11 +66,12 @@ async fn images_last_and_machines_do_not() {
     let look = format!(
         "i = ec2.describe_instances(InstanceIds=['{instance}'])['Reservations'][0]['Instances'][0]\n\
          m = ec2.describe_images(ImageIds=['{image}'])['Images'][0]\n\
-         print(i['State']['Name'], i['StateReason']['Code'], m['State'], m['Tags'][0]['Value'], len(ec2.describe_volumes()['Volumes']))"
+         print(i['State']['Name'], i['StateReason']['Code'], m['State'], m['Tags'][0]['Value'], len(ec2.describe_volumes()['Volumes']),
+         client('ssm').get_parameter(Name='/lasting')['Parameter']['Value'])"
     );
     assert_eq!(
         ask(&second, &look).await,
-        "terminated Server.EndpointShutdown available b 0"
+        "terminated Server.EndpointShutdown available b 0 kept"
     );
     // The image still starts.
     let again = format!(

@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Disk,
     /// An address or port is taken, or the shared network could not be made.
     Network,
+    /// Nothing listens on the port of a machine that was asked for.
+    Refused,
     /// A program that was started failed.
     Command,
     /// The guardian is gone; all machines of this host died with it.

@@ -7,12 +7,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::{guardian, relay};
+use crate::{dial, guardian, relay};
 
 /// The guardian.
 pub(crate) const GUARDIAN: &str = "__machine-guardian";
 /// Answers for the metadata service inside a container's network.
 pub(crate) const RELAY_LISTEN: &str = "__machine-relay-listen";
+/// Connects to ports inside a container.
+pub(crate) const DIAL_LISTEN: &str = "__machine-dial-listen";
 /// Carries one connection of a virtual machine to the metadata service.
 pub(crate) const RELAY_PIPE: &str = "__machine-relay-pipe";
 
@@ -25,6 +27,7 @@ pub fn helper_main(args: &[OsString]) -> Option<ExitCode> {
     match mode {
         GUARDIAN => Some(guardian::serve(&rest)),
         RELAY_LISTEN => Some(relay::listen(&rest)),
+        DIAL_LISTEN => Some(dial::listen(&rest)),
         RELAY_PIPE => Some(relay::pipe(&rest)),
         _ if mode.starts_with("__machine-") => Some(ExitCode::from(2)),
         _ => None,

@@ -18,10 +18,12 @@
 mod cgroup;
 mod console;
 mod container;
+mod dial;
 mod error;
 mod guardian;
 mod helper;
 mod host;
+mod inside;
 mod machine;
 mod net;
 mod relay;
@@ -34,9 +36,11 @@ pub mod disk;
 pub mod doctor;
 pub mod source;
 
+pub use dial::PortStream;
 pub use disk::{CopyProgress, copy_disk, grow_disk};
 pub use error::{Error, ErrorKind};
 pub use helper::helper_main;
 pub use host::{Host, HostConfig};
+pub use inside::{Ended, Running, Script};
 pub use machine::Machine;
 pub use spec::{Kind, MachineSpec, OffReason, Status, mac_address};

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::inside::{self, Running, Script};
 use crate::run::{Order, Shared};
-use crate::{Error, ErrorKind, Kind, OffReason, Status};
+use crate::{Error, ErrorKind, Kind, OffReason, PortStream, Status, dial};
 
 /// A machine. Dropping the handle does not stop it; its host does, or
 /// [`Machine::kill`].
@@ -27,6 +28,11 @@ impl Machine {
         &self.shared.id
     }
 
+    /// Whether both are handles to one machine.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Its kind.
     pub fn kind(&self) -> Kind {
         self.shared.kind
@@ -38,6 +44,27 @@ impl Machine {
         self.shared.ssh
     }
 
+    /// Connects to a TCP port on the machine's own loopback, as a program inside
+    /// it would. A port on which nothing listens is [`ErrorKind::Refused`]. Port
+    /// 22 of a stub is its SSH server, any other one of this computer; virtual
+    /// machines have no such way in.
+    pub async fn dial(&self, port: u16) -> Result<PortStream, Error> {
+        if let Status::Off(reason) = &*self.shared.status.borrow() {
+            return Err(Error::new(
+                ErrorKind::Network,
+                format!("{} has no ports: it is {reason}", self.id()),
+            ));
+        }
+        match self.kind() {
+            Kind::Container => dial::through(&self.shared.dir, port).await,
+            Kind::Stub => dial::directly(self.shared.ssh, port).await,
+            Kind::Vm => Err(Error::new(
+                ErrorKind::Unusable,
+                "the loopback of a virtual machine cannot be reached from outside",
+            )),
+        }
+    }
+
     /// What its console has shown since the launch (the last 4 MiB at most).
     pub fn console(&self) -> Vec<u8> {
         self.shared.console.tail()
@@ -46,6 +73,12 @@ impl Machine {
     /// Its life, as a value to watch.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.shared.status.clone()
+    }
+
+    /// How often its guest has begun to run, as a value to watch: whoever looks
+    /// at the status alone may miss a restart.
+    pub fn boots(&self) -> watch::Receiver<u64> {
+        self.shared.boots.clone()
     }
 
     /// Waits until the console shows that the guest is up (its login prompt),
@@ -65,6 +98,24 @@ impl Machine {
             drop(timeout(Duration::from_millis(100), status.changed()).await);
             sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    /// Whether something inside can be asked to run scripts.
+    pub fn has_agent(&self) -> bool {
+        self.shared.kind != Kind::Vm
+    }
+
+    /// Runs a script as root inside, as an agent of the machine's own would.
+    /// Refused while the guest does not run, and by virtual machines.
+    pub async fn run(&self, script: Script) -> Result<Running, Error> {
+        let inside = self.shared.inside.borrow().clone();
+        let inside = inside.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Invalid,
+                format!("nothing can be run in {} now", self.id()),
+            )
+        })?;
+        inside::run(inside, script).await
     }
 
     /// Asks the guest to power off, waits until it is off and returns why it

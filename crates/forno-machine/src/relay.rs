@@ -17,31 +17,52 @@ use std::thread;
 pub(crate) const METADATA_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// Listens on the metadata address of the network namespace that it runs in.
+/// A socket for port 80, then a port and its socket for each further service.
 pub(crate) fn listen(args: &[PathBuf]) -> ExitCode {
-    let [socket] = args else {
+    let [socket, services @ ..] = args else {
         return ExitCode::from(2);
     };
+    for service in services.chunks(2) {
+        let [port, socket] = service else {
+            return ExitCode::from(2);
+        };
+        let Some(port) = port.to_str().and_then(|port| port.parse().ok()) else {
+            return ExitCode::from(2);
+        };
+        let Ok(listener) = TcpListener::bind((METADATA_ADDRESS, port)) else {
+            return ExitCode::FAILURE;
+        };
+        let socket = socket.clone();
+        thread::spawn(move || accept(&listener, &socket));
+    }
     let Ok(listener) = TcpListener::bind((METADATA_ADDRESS, 80)) else {
         return ExitCode::FAILURE;
     };
+    accept(&listener, socket);
+    ExitCode::SUCCESS
+}
+
+fn accept(listener: &TcpListener, socket: &Path) {
     for stream in listener.incoming().flatten() {
-        let socket = socket.clone();
+        let socket = socket.to_owned();
         thread::spawn(move || drop(carry(&stream, &socket)));
     }
-    ExitCode::SUCCESS
 }
 
 fn carry(stream: &TcpStream, socket: &Path) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let upstream = crate::net::connect_unix(socket)?;
-    let (mut from_machine, mut to_endpoint) = (stream.try_clone()?, upstream.try_clone()?);
+    join(stream, &crate::net::connect_unix(socket)?)
+}
+
+/// Carries both ways until both have ended, each by itself.
+pub(crate) fn join(tcp: &TcpStream, mut unix: &UnixStream) -> io::Result<()> {
+    let (mut from_tcp, mut to_unix) = (tcp.try_clone()?, unix.try_clone()?);
     let outward = thread::spawn(move || {
-        drop(io::copy(&mut from_machine, &mut to_endpoint));
-        drop(to_endpoint.shutdown(Shutdown::Write));
+        drop(io::copy(&mut from_tcp, &mut to_unix));
+        drop(to_unix.shutdown(Shutdown::Write));
     });
-    let (mut from_endpoint, mut to_machine) = (upstream, stream);
-    let carried = io::copy(&mut from_endpoint, &mut to_machine);
-    drop(stream.shutdown(Shutdown::Write));
+    let carried = io::copy(&mut unix, &mut &*tcp);
+    drop(tcp.shutdown(Shutdown::Write));
     drop(outward.join());
     carried.map(drop)
 }

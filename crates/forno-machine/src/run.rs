@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use crate::console::Console;
+use crate::inside::Inside;
 use crate::{Error, ErrorKind, Kind, Machine, MachineSpec, OffReason, Status};
 
 /// What the handle asks of the task.
@@ -27,9 +28,15 @@ pub(crate) struct Shared {
     pub id: String,
     pub kind: Kind,
     pub ssh: SocketAddr,
+    /// The machine's own folder.
+    pub dir: PathBuf,
     pub console: Console,
     pub orders: mpsc::UnboundedSender<Order>,
     pub status: watch::Receiver<Status>,
+    /// The way into the boot that there is now.
+    pub inside: watch::Receiver<Option<Inside>>,
+    /// How often the guest has begun to run.
+    pub boots: watch::Receiver<u64>,
     /// Whether a guest of this kind shows a login prompt.
     pub has_login: bool,
 }
@@ -40,6 +47,8 @@ pub(crate) struct Life {
     pub shared: Arc<Shared>,
     pub orders: mpsc::UnboundedReceiver<Order>,
     status: watch::Sender<Status>,
+    inside: watch::Sender<Option<Inside>>,
+    boots: watch::Sender<u64>,
 }
 
 impl Life {
@@ -47,13 +56,18 @@ impl Life {
     pub(crate) fn new(spec: &MachineSpec, kind: Kind, ssh: SocketAddr) -> (Self, Machine) {
         let (order_sender, orders) = mpsc::unbounded_channel();
         let (status, status_receiver) = watch::channel(Status::Starting);
+        let (inside, inside_receiver) = watch::channel(None);
+        let (boots, boots_receiver) = watch::channel(0);
         let shared = Arc::new(Shared {
             id: spec.id.clone(),
             kind,
             ssh,
+            dir: spec.dir.clone(),
             console: Console::new(console_path(spec)),
             orders: order_sender,
             status: status_receiver,
+            inside: inside_receiver,
+            boots: boots_receiver,
             has_login: kind != Kind::Stub,
         });
         let machine = Machine::new(Arc::clone(&shared));
@@ -61,11 +75,23 @@ impl Life {
             shared,
             orders,
             status,
+            inside,
+            boots,
         };
         (life, machine)
     }
 
+    /// The guest runs, and this is the way into it.
+    pub(crate) fn up(&self, inside: Inside) {
+        self.inside.send_replace(Some(inside));
+        self.boots.send_modify(|boots| *boots += 1);
+        self.enter(Status::Running);
+    }
+
     pub(crate) fn enter(&self, status: Status) {
+        if status != Status::Running {
+            self.inside.send_replace(None);
+        }
         tracing::debug!(machine = %self.shared.id, ?status, "status");
         self.status.send_replace(status);
     }
@@ -109,7 +135,11 @@ pub(crate) fn prepare(spec: &MachineSpec) -> Result<(), Error> {
             spec.vcpus, spec.memory_mib
         ));
     }
-    for path in [&spec.dir, &spec.disk, &spec.imds_socket] {
+    let sockets = spec.services.iter().map(|(_, socket)| socket);
+    for path in [&spec.dir, &spec.disk, &spec.imds_socket]
+        .into_iter()
+        .chain(sockets)
+    {
         if !path.is_absolute() {
             return invalid(format!("{} is not an absolute path", path.display()));
         }

@@ -79,6 +79,9 @@ pub struct MachineSpec {
     /// The unix socket where this machine's metadata is answered in HTTP/1.1.
     /// It must be listening before the launch.
     pub imds_socket: PathBuf,
+    /// Further ports of 169.254.169.254, each with the unix socket where it is
+    /// answered.
+    pub services: Vec<(u16, PathBuf)>,
 }
 
 /// Where a machine is in its life.

@@ -4,8 +4,9 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Site, can_run, gone, source_disk, traces_of};
-use forno_machine::{Kind, OffReason, Status, grow_disk};
+use common::{Site, agent, can_run, gone, script, source_disk, traces_of};
+use forno_machine::{Ended, ErrorKind, Kind, Machine, OffReason, Status, grow_disk};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt as _, BufReader};
 
 const BOOT: Duration = Duration::from_mins(2);
 
@@ -28,6 +29,14 @@ async fn a_container_lives_a_whole_life() {
     );
     let address = machine.ssh_address();
     assert!(machine.booted().await);
+
+    // Its own loopback, as an agent inside would reach it.
+    let mut banner = [0; 4];
+    let mut stream = machine.dial(22).await.unwrap();
+    stream.read_exact(&mut banner).await.unwrap();
+    assert_eq!(&banner, b"SSH-");
+    let refused = machine.dial(1).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Refused);
 
     // cloud-init took its EC2 datasource, with version 2 of the service.
     site.ssh_until(
@@ -72,6 +81,8 @@ async fn a_container_lives_a_whole_life() {
     let sudo = site.ssh(address, "sudo id -un 2>&1").await.unwrap();
     assert_eq!(sudo.trim(), "root");
 
+    scripts_run_without_ssh(&machine).await;
+
     // A restart: a new boot, the same disk and addresses.
     let boot_id = "cat /proc/sys/kernel/random/boot_id";
     let before = site.ssh(address, boot_id).await.unwrap();
@@ -105,6 +116,45 @@ async fn a_container_lives_a_whole_life() {
     let dir = site.dir.path().to_owned();
     site.host.shutdown().await;
     gone(&dir).await;
+}
+
+/// As root in the guest, and in nothing of this computer.
+async fn scripts_run_without_ssh(machine: &Machine) {
+    let look = "
+         id -u; hostname; pwd; cat /proc/1/comm; echo $AWS_SSM_INSTANCE_ID $HOME;
+         env | grep -c FORNO; ps -e -o comm= | grep -c '^sshd$'; ls /var/lib/user-data-ran
+         ps -o sid= -p $$ | tr -d ' ' | grep -qx $PPID && echo leads";
+    let (out, err, ended) = agent(machine, "look", look).await;
+    let lines = out.lines().collect::<Vec<_>>();
+    assert_eq!(lines[0], "0", "{out} {err}");
+    assert_eq!(&lines[2..6], ["/usr/bin", "systemd", "i-1", "0"], "{out}");
+    assert_ne!(lines[6], "0", "{out}");
+    assert_eq!(&lines[7..9], ["/var/lib/user-data-ran", "leads"], "{out}");
+    assert_eq!(ended, Ended::Code(0));
+    let (_, err, ended) = agent(machine, "nonsense", "#!/bin/bash\n[[ a == a ]] && exit 3").await;
+    assert_eq!((err.as_str(), ended), ("", Ended::Code(3)));
+
+    // More than pipes hold, and killed with all of its session.
+    let text = "setsid sleep 4743 & sleep 4743 & seq 1 100000; exec sleep 4743";
+    let mut running = machine.run(script("much", text)).await.unwrap();
+    let mut stdout = BufReader::new(running.stdout.take().unwrap()).lines();
+    let mut last = String::new();
+    while last != "100000" {
+        last = stdout.next_line().await.unwrap().unwrap();
+    }
+    running.kill();
+    assert_eq!(running.ended().await, Ended::Signal(9));
+    assert_eq!(stdout.next_line().await.unwrap(), None);
+    let (out, _, _) = agent(
+        machine,
+        "after",
+        "pgrep -x sleep; findmnt -no FSTYPE -T \"$0\"",
+    )
+    .await;
+    assert_eq!(
+        out, "tmpfs\n",
+        "nothing is left, and nothing is on the disk"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::{DETACH, Site, gone};
-use forno_machine::{Kind, Machine, OffReason, disk};
-use tokio::io::AsyncWriteExt;
+use common::{DETACH, Site, agent, gone, script};
+use forno_machine::{Ended, ErrorKind, Kind, Machine, OffReason, Status, disk};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -66,6 +66,13 @@ async fn a_stub_runs_commands_as_a_machine_does() {
     assert_eq!(output.stdout, b"out\n");
     assert_eq!(output.stderr, b"err\n");
 
+    let mut banner = [0; 4];
+    let mut stream = machine.dial(22).await.unwrap();
+    stream.read_exact(&mut banner).await.unwrap();
+    assert_eq!(&banner, b"SSH-");
+    let refused = machine.dial(1).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Refused);
+
     // Much data both ways, and the end of input.
     let big = vec![b'x'; 5 << 20];
     let mut child = client(&site, address, "cat > big; wc -c < big; cat big")
@@ -96,6 +103,55 @@ async fn a_stub_runs_commands_as_a_machine_does() {
     let output = client(&site, address, "sleep 1000 & echo started").output();
     let output = tokio::time::timeout(SOON, output).await.unwrap().unwrap();
     assert_eq!(output.stdout, b"started\n");
+    site.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_run_without_ssh() {
+    let site = Site::start(Kind::Stub).await;
+    let machine = stub(&site, 56).await;
+    assert!(machine.has_agent());
+    let said = agent(
+        &machine,
+        "one",
+        "echo $FORNO_STUB $AWS_SSM_INSTANCE_ID; echo err >&2\nwc -c; exit 7",
+    );
+    let expected = ("1 i-1\n0\n".to_owned(), "err\n".to_owned(), Ended::Code(7));
+    assert_eq!(said.await, expected);
+    let (out, _, ended) = agent(&machine, "two", "#!/usr/bin/env python3\nprint(1 + 1)\n").await;
+    assert_eq!((out.as_str(), ended), ("2\n", Ended::Code(0)));
+    let (_, _, ended) = agent(&machine, "three", "kill -TERM $$").await;
+    assert_eq!(ended, Ended::Code(143), "as the shell above it tells");
+    let error = machine.run(script("../four", "")).await.unwrap_err();
+    assert!(error.to_string().contains("name"), "{error}");
+
+    // Killed with what it started; what it wrote before is there.
+    let text = "echo begun; sleep 4742 & sleep 4742";
+    let mut running = machine.run(script("five", text)).await.unwrap();
+    let mut begun = [0; 6];
+    let mut stdout = running.stdout.take().unwrap();
+    stdout.read_exact(&mut begun).await.unwrap();
+    assert_eq!(&begun, b"begun\n");
+    running.kill();
+    assert_eq!(running.ended().await, Ended::Signal(9));
+    assert_eq!(stdout.read(&mut begun).await.unwrap(), 0, "all have let go");
+
+    // It ends with the boot, and there is a way into the next one.
+    let mut running = machine.run(script("six", "sleep 4742")).await.unwrap();
+    let mut status = machine.status();
+    machine.reboot().await.unwrap();
+    assert_eq!(running.ended().await, Ended::Signal(9));
+    let up = status.wait_for(|status| *status == Status::Rebooting).await;
+    drop(up.unwrap());
+    let up = status.wait_for(|status| *status == Status::Running).await;
+    drop(up.unwrap());
+    let (out, _, _) = agent(&machine, "seven", "echo again").await;
+    assert_eq!(out, "again\n");
+    // A script may end its own machine.
+    let (_, _, ended) = agent(&machine, "eight", "shutdown -h now").await;
+    assert_eq!(ended, Ended::Code(0));
+    assert_eq!(machine.off().await, OffReason::GuestShutdown);
+    assert!(machine.run(script("nine", "true")).await.is_err());
     site.host.shutdown().await;
 }
 

@@ -54,6 +54,23 @@ impl Page {
         Ok(Self { size, after, query })
     }
 
+    /// Of a service that does not ask with forms: the size and token that were
+    /// given, and what the rest of the request says.
+    pub(crate) fn of(
+        size: Option<usize>,
+        token: Option<&str>,
+        query: String,
+    ) -> Result<Self, ApiError> {
+        let after = match token {
+            None => None,
+            Some(token) => Some(Self::open(token, &query).ok_or_else(|| {
+                ApiError::new("InvalidNextToken", "The specified token isn't valid.")
+            })?),
+        };
+        let size = size.unwrap_or(usize::MAX);
+        Ok(Self { size, after, query })
+    }
+
     /// Whether either parameter was given; some actions refuse them with ids.
     pub(crate) fn asked(&self) -> bool {
         self.size != usize::MAX || self.after.is_some()

@@ -3,6 +3,7 @@
 //! HMACs come from `aws-sigv4`; what is written here is how a request becomes
 //! the string that is signed.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
@@ -15,6 +16,10 @@ use crate::credentials::Credentials;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// How far the clocks may be apart, as in EC2.
 const SKEW: Duration = Duration::from_mins(5);
+/// The same in S3.
+const WIDE_SKEW: Duration = Duration::from_mins(15);
+/// What S3 signs of a body that nobody has hashed.
+pub(crate) const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 /// A presigned request lives at most a week.
 const LONGEST_LIFE: i64 = 7 * 24 * 3600;
 
@@ -52,6 +57,35 @@ pub(crate) struct Request<'a> {
     pub(crate) body: &'a [u8],
 }
 
+/// How a service has its requests signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    /// The body is there, and its hash is signed.
+    Whole,
+    /// S3's: what the request says of its body is signed, and the path as it
+    /// was encoded once.
+    Stated,
+}
+
+/// What a request whose body is still to come was signed with.
+#[derive(Debug, Clone)]
+pub(crate) struct Stated {
+    pub(crate) scope: Scope,
+    /// The hash of the body, or a word that says why there is none.
+    pub(crate) payload: String,
+    /// On which the signatures of its chunks build.
+    pub(crate) chain: Chain,
+}
+
+/// Signatures of which each builds on the one before.
+#[derive(Clone)]
+pub(crate) struct Chain {
+    key: Vec<u8>,
+    stamp: String,
+    scope: String,
+    last: String,
+}
+
 /// A signature as the request states it.
 struct Claim {
     access_key: String,
@@ -72,7 +106,37 @@ pub(crate) fn verify(
     credentials: &Credentials,
     now: Timestamp,
 ) -> Result<Scope, Refusal> {
-    let claim = Claim::read(request)?;
+    check(request, credentials, now, Rules::Whole).map(|claim| claim.scope)
+}
+
+/// Checks the signature of a request to S3 by its head alone.
+pub(crate) fn verify_stated(
+    request: Request<'_>,
+    credentials: &Credentials,
+    now: Timestamp,
+) -> Result<Stated, Refusal> {
+    let claim = check(request, credentials, now, Rules::Stated)?;
+    let chain = Chain::new(
+        &credentials.secret_access_key,
+        &claim.stamp,
+        &claim.scope.region,
+        &claim.scope.service,
+        &claim.signature,
+    )?;
+    Ok(Stated {
+        scope: claim.scope,
+        payload: claim.payload,
+        chain,
+    })
+}
+
+fn check(
+    request: Request<'_>,
+    credentials: &Credentials,
+    now: Timestamp,
+    rules: Rules,
+) -> Result<Claim, Refusal> {
+    let claim = Claim::read(request, rules)?;
     let signed_at = parse_stamp(&claim.stamp)?;
     if !claim.stamp.starts_with(&claim.date) {
         return Err(incomplete(
@@ -87,11 +151,25 @@ pub(crate) fn verify(
     ) {
         return Err(Refusal::UnknownKey);
     }
-    let expected = signature(request, &claim, signed_at, &credentials.secret_access_key)?;
+    let path = match rules {
+        Rules::Whole => Cow::Borrowed(request.path),
+        Rules::Stated => Cow::Owned(encoded_once(request.path)),
+    };
+    let canonical = canonical_request(request, &path, &claim)?;
+    let expected = signature(
+        &canonical,
+        &claim,
+        signed_at,
+        &credentials.secret_access_key,
+    );
     if !bool::from(expected.as_bytes().ct_eq(claim.signature.as_bytes())) {
         return Err(Refusal::Mismatch);
     }
-    let skew = i64::try_from(SKEW.as_secs()).unwrap_or(i64::MAX);
+    let skew = match rules {
+        Rules::Whole => SKEW,
+        Rules::Stated => WIDE_SKEW,
+    };
+    let skew = i64::try_from(skew.as_secs()).unwrap_or(i64::MAX);
     let age = now.as_second() - signed_at.as_second();
     if age > claim.life.unwrap_or(skew) {
         return Err(Refusal::Expired);
@@ -99,20 +177,11 @@ pub(crate) fn verify(
     if -age > skew {
         return Err(Refusal::TooEarly);
     }
-    Ok(claim.scope)
+    Ok(claim)
 }
 
-fn signature(
-    request: Request<'_>,
-    claim: &Claim,
-    at: Timestamp,
-    secret: &str,
-) -> Result<String, Refusal> {
-    let canonical = canonical_request(request, claim)?;
-    let scope = format!(
-        "{}/{}/{}/aws4_request",
-        claim.date, claim.scope.region, claim.scope.service
-    );
+fn signature(canonical: &str, claim: &Claim, at: Timestamp, secret: &str) -> String {
+    let scope = scope_text(&claim.date, &claim.scope.region, &claim.scope.service);
     let to_sign = format!(
         "{ALGORITHM}\n{}\n{scope}\n{}",
         claim.stamp,
@@ -124,13 +193,78 @@ fn signature(
         &claim.scope.region,
         &claim.scope.service,
     );
-    Ok(aws_sigv4::sign::v4::calculate_signature(
-        key,
-        to_sign.as_bytes(),
-    ))
+    aws_sigv4::sign::v4::calculate_signature(key, to_sign.as_bytes())
 }
 
-fn canonical_request(request: Request<'_>, claim: &Claim) -> Result<String, Refusal> {
+fn scope_text(date: &str, region: &str, service: &str) -> String {
+    format!("{date}/{region}/{service}/aws4_request")
+}
+
+impl Chain {
+    /// One that begins with the signature of a request.
+    pub(crate) fn new(
+        secret: &str,
+        stamp: &str,
+        region: &str,
+        service: &str,
+        signature: &str,
+    ) -> Result<Self, Refusal> {
+        let at = SystemTime::from(parse_stamp(stamp)?);
+        let key = aws_sigv4::sign::v4::generate_signing_key(secret, at, region, service);
+        let date = stamp.get(..8).unwrap_or_default();
+        Ok(Self {
+            key: key.as_ref().to_vec(),
+            stamp: stamp.to_owned(),
+            scope: scope_text(date, region, service),
+            last: signature.to_owned(),
+        })
+    }
+
+    /// The signature of what comes next, by the hashes of its parts.
+    pub(crate) fn next(&mut self, algorithm: &str, hashes: &[&str]) -> String {
+        let to_sign = format!(
+            "{algorithm}\n{}\n{}\n{}\n{}",
+            self.stamp,
+            self.scope,
+            self.last,
+            hashes.join("\n")
+        );
+        self.last = aws_sigv4::sign::v4::calculate_signature(&self.key, to_sign.as_bytes());
+        self.last.clone()
+    }
+}
+
+impl std::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chain")
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whatever a client has encoded and whatever it has left as it is.
+fn encoded_once(path: &str) -> String {
+    let parts = path.split('/').map(|part| encode_bytes(&decode(part)));
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// Without its percent signs.
+pub(crate) fn decode(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escaped = (bytes[at] == b'%')
+            .then(|| text.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        out.push(escaped.unwrap_or(bytes[at]));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    out
+}
+
+fn canonical_request(request: Request<'_>, path: &str, claim: &Claim) -> Result<String, Refusal> {
     let mut headers = String::new();
     for name in &claim.signed_headers {
         let mut values = request.headers.get_all(name).iter().peekable();
@@ -152,7 +286,7 @@ fn canonical_request(request: Request<'_>, claim: &Claim) -> Result<String, Refu
     Ok(format!(
         "{}\n{}\n{}\n{headers}\n{}\n{}",
         request.method,
-        request.path,
+        path,
         canonical_query(request.query),
         claim.signed_headers.join(";"),
         claim.payload,
@@ -173,9 +307,13 @@ fn canonical_query(query: &str) -> String {
         .join("&")
 }
 
-fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
+pub(crate) fn encode(text: &str) -> String {
+    encode_bytes(text.as_bytes())
+}
+
+fn encode_bytes(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for &byte in bytes {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             out.push(char::from(byte));
         } else {
@@ -186,14 +324,14 @@ fn encode(text: &str) -> String {
 }
 
 impl Claim {
-    fn read(request: Request<'_>) -> Result<Self, Refusal> {
+    fn read(request: Request<'_>, rules: Rules) -> Result<Self, Refusal> {
         match request.headers.get(http::header::AUTHORIZATION) {
-            Some(value) => Self::from_header(value.to_str().unwrap_or_default(), request),
-            None => Self::from_query(request),
+            Some(value) => Self::from_header(value.to_str().unwrap_or_default(), request, rules),
+            None => Self::from_query(request, rules),
         }
     }
 
-    fn from_header(header: &str, request: Request<'_>) -> Result<Self, Refusal> {
+    fn from_header(header: &str, request: Request<'_>, rules: Rules) -> Result<Self, Refusal> {
         let rest = header
             .strip_prefix(ALGORITHM)
             .ok_or_else(|| incomplete(&format!("only {ALGORITHM} signatures are understood")))?;
@@ -204,13 +342,20 @@ impl Claim {
                 .map(|(_, value)| value)
                 .ok_or_else(|| incomplete(&format!("Authorization header requires '{wanted}'")))
         };
-        let body_hash = hex::encode(Sha256::digest(request.body));
-        let payload = match request.headers.get("x-amz-content-sha256") {
-            // Signed or not, a stated hash of another body is a broken request.
-            Some(stated) if stated.as_bytes() != body_hash.as_bytes() => {
-                return Err(Refusal::Mismatch);
+        let stated = request.headers.get("x-amz-content-sha256");
+        let payload = match rules {
+            Rules::Whole => {
+                let hash = hex::encode(Sha256::digest(request.body));
+                // Signed or not, a stated hash of another body is a broken request.
+                if stated.is_some_and(|stated| stated.as_bytes() != hash.as_bytes()) {
+                    return Err(Refusal::Mismatch);
+                }
+                hash
             }
-            _ => body_hash,
+            Rules::Stated => stated
+                .and_then(|stated| stated.to_str().ok())
+                .ok_or_else(|| incomplete("the request has no x-amz-content-sha256 header"))?
+                .to_owned(),
         };
         let stamp = request
             .headers
@@ -227,7 +372,7 @@ impl Claim {
         )
     }
 
-    fn from_query(request: Request<'_>) -> Result<Self, Refusal> {
+    fn from_query(request: Request<'_>, rules: Rules) -> Result<Self, Refusal> {
         let pairs: Vec<(String, String)> = url::form_urlencoded::parse(request.query.as_bytes())
             .into_owned()
             .collect();
@@ -253,7 +398,10 @@ impl Claim {
             .ok()
             .filter(|life| (1..=LONGEST_LIFE).contains(life))
             .ok_or_else(|| incomplete("X-Amz-Expires is not between 1 and 604800"))?;
-        let payload = hex::encode(Sha256::digest(request.body));
+        let payload = match rules {
+            Rules::Whole => hex::encode(Sha256::digest(request.body)),
+            Rules::Stated => find("X-Amz-Content-Sha256").unwrap_or(UNSIGNED).to_owned(),
+        };
         Self::build(
             part("X-Amz-Credential")?,
             part("X-Amz-SignedHeaders")?,

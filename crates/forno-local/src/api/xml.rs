@@ -33,6 +33,14 @@ impl Xml {
         xml.writer.into_inner()
     }
 
+    /// A document that is one leaf.
+    pub(crate) fn leaf(root: &str, namespace: Option<&str>, value: &str) -> Vec<u8> {
+        Self::document(root, namespace, |xml| {
+            let value = printable(value);
+            xml.event(Event::Text(BytesText::new(&value)));
+        })
+    }
+
     /// A leaf.
     pub(crate) fn text(&mut self, name: &str, value: impl Display) -> &mut Self {
         let value = printable(&value.to_string());

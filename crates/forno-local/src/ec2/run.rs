@@ -17,7 +17,7 @@ use crate::api::xml::Xml;
 use crate::fleet::Order;
 use crate::state::ids::Resource;
 use crate::state::network::public_address;
-use crate::state::parameters::parameters;
+use crate::state::parameters::find_parameter;
 use crate::state::types::InstanceType;
 use crate::state::world::{
     ACCOUNT, Attachment, Image, ImageState, Instance, InstanceState, MetadataOptions, OnShutdown,
@@ -353,13 +353,9 @@ fn image(call: &mut Call<'_>, params: &Level<'_>) -> Result<Image, ApiError> {
     let state = call.state();
     let id = match given.strip_prefix("resolve:ssm:") {
         None => given.to_owned(),
-        Some(name) => parameters(state)
-            .into_iter()
-            .find(|parameter| parameter.name == name)
-            .map(|parameter| parameter.value)
-            .ok_or_else(|| {
-                ApiError::invalid(format!("We couldn't resolve the parameter {name}"))
-            })?,
+        Some(name) => find_parameter(state, name)
+            .map(|found| found.value)
+            .map_err(|_| ApiError::invalid(format!("We couldn't resolve the parameter {name}")))?,
     };
     Resource::Image.check(&id)?;
     let image = match state.images.get(&id) {

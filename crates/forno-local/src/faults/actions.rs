@@ -29,11 +29,11 @@ impl Actions {
             .any(|glob| glob.matches(action) || glob.matches(&whole))
     }
 
-    /// Whether one of these actions of EC2 is meant.
+    /// Whether one of these actions, of EC2 or Systems Manager, is meant.
     pub(super) fn any_of(&self, actions: &[&str]) -> bool {
-        actions
-            .iter()
-            .any(|action| self.matches(ServiceName::Ec2, action))
+        actions.iter().any(|action| {
+            self.matches(ServiceName::Ec2, action) || self.matches(ServiceName::Ssm, action)
+        })
     }
 }
 
@@ -66,11 +66,12 @@ impl From<Actions> for String {
 /// Every action of every service.
 fn known() -> impl Iterator<Item = (ServiceName, &'static str)> {
     let ec2 = crate::ec2::names().map(|name| (ServiceName::Ec2, name));
-    let ssm = crate::service::SSM_ACTIONS
-        .iter()
-        .map(|name| (ServiceName::Ssm, *name));
+    let ssm = crate::ssm::names().map(|name| (ServiceName::Ssm, name));
+    let s3 = crate::s3::names().map(|name| (ServiceName::S3, name));
     ec2.chain(ssm)
+        .chain(s3)
         .chain([(ServiceName::Sts, crate::service::STS_ACTION)])
+        .chain([(ServiceName::SsmMessages, crate::channel::ACTION)])
 }
 
 /// Whether a service has an action of this name.

@@ -23,6 +23,11 @@ pub enum ServiceName {
     Sts,
     /// Systems Manager.
     Ssm,
+    /// The data channels of its sessions.
+    #[serde(rename = "ssmmessages")]
+    SsmMessages,
+    /// Simple Storage Service.
+    S3,
 }
 
 impl ServiceName {
@@ -32,6 +37,8 @@ impl ServiceName {
             Self::Ec2 => "ec2",
             Self::Sts => "sts",
             Self::Ssm => "ssm",
+            Self::SsmMessages => "ssmmessages",
+            Self::S3 => "s3",
         }
     }
 }

@@ -48,6 +48,34 @@ impl Marks {
         })
     }
 
+    /// After what time a command turns out to be undeliverable.
+    pub(crate) fn undeliverable(&self) -> Option<Duration> {
+        self.after(&Then::CommandUndeliverable)
+    }
+
+    /// After what time a command is cancelled though nobody asked for that.
+    pub(crate) fn cancelled(&self) -> Option<Duration> {
+        self.after(&Then::CommandCancelled)
+    }
+
+    /// For how long an agent is lost, after what time, and what ends that.
+    pub(crate) fn agent_lost(&self) -> Option<(Duration, Duration, CancellationToken)> {
+        self.then.iter().find_map(|(then, after)| match then {
+            Then::AgentLost(time) => Some((*time, *after, self.lifted.clone())),
+            _ => None,
+        })
+    }
+
+    /// Until when something is hidden, and what ends that.
+    pub(crate) fn hidden(&self) -> Option<(Instant, CancellationToken)> {
+        (!self.hide.is_zero()).then(|| (Instant::now() + self.hide, self.lifted.clone()))
+    }
+
+    fn after(&self, what: &Then) -> Option<Duration> {
+        let found = self.then.iter().find(|(then, _)| then == what);
+        found.map(|(_, after)| *after)
+    }
+
     /// What becomes of a capture that is ordered now.
     pub(crate) fn capture_end(&self) -> Option<CaptureEnd> {
         let now = Instant::now();

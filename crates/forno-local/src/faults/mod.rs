@@ -5,6 +5,7 @@
 
 mod actions;
 mod bucket;
+mod channel;
 mod log;
 mod marks;
 mod plan;
@@ -15,6 +16,7 @@ mod words;
 mod written;
 
 pub use actions::Actions;
+pub use channel::{ChannelFault, Direction};
 pub(crate) use log::Asked;
 pub use log::{CallRecord, Reply, ServiceName, Work};
 pub(crate) use marks::{CaptureEnd, Marks};

@@ -8,6 +8,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::actions::Actions;
+use super::channel::ChannelFault;
 use super::log::Asked;
 use crate::api::filters::Glob;
 
@@ -21,6 +22,9 @@ pub struct FaultPlan {
     /// Limits on how often calls may come; a call must pass all that match it.
     #[serde(default, rename = "throttle", skip_serializing_if = "Vec::is_empty")]
     pub throttles: Vec<Throttle>,
+    /// What happens on data channels.
+    #[serde(default, rename = "channel", skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<ChannelFault>,
 }
 
 impl FaultPlan {
@@ -28,7 +32,7 @@ impl FaultPlan {
     pub fn of(faults: impl IntoIterator<Item = Fault>) -> Self {
         Self {
             faults: faults.into_iter().collect(),
-            throttles: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -117,6 +121,12 @@ pub enum Then {
     StuckStopping,
     /// The instance stays shutting-down, though its machine is gone.
     StuckShuttingDown,
+    /// The command cannot be delivered.
+    CommandUndeliverable,
+    /// The command is cancelled though nobody asked for that.
+    CommandCancelled,
+    /// The agent loses its connection for so long.
+    AgentLost(Duration),
 }
 
 impl Fault {
@@ -268,6 +278,7 @@ impl InjectedError {
 fn usual_status(code: &str) -> StatusCode {
     match code {
         "RequestLimitExceeded"
+        | "SlowDown"
         | "ServiceUnavailable"
         | "Unavailable"
         | "BandwidthLimitExceeded" => StatusCode::SERVICE_UNAVAILABLE,

@@ -1,6 +1,7 @@
 //! The plan in force, and what it has seen: each entry's count of calls, the
 //! buckets, the hidden ids, and the log.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::bucket::Bucket;
+use super::channel::ChannelFault;
 use super::log::{Asked, CallRecord, Log, Reply, ServiceName, Ticket};
 use super::marks::Marks;
 use super::plan::{Ending, Fault, FaultPlan, InjectedError, Moment};
@@ -30,6 +32,8 @@ struct State {
     plan: FaultPlan,
     /// How many calls each entry has counted.
     seen: Vec<u64>,
+    /// How many connections each entry for channels has counted.
+    seen_channels: Vec<u64>,
     buckets: Vec<Bucket>,
     lifted: CancellationToken,
     veil: Veil,
@@ -64,6 +68,7 @@ impl Regime {
             state: Mutex::new(State {
                 plan: FaultPlan::default(),
                 seen: Vec::new(),
+                seen_channels: Vec::new(),
                 buckets: Vec::new(),
                 lifted: CancellationToken::new(),
                 veil: Veil::default(),
@@ -84,6 +89,7 @@ impl Regime {
         state.lifted = CancellationToken::new();
         state.veil.lift();
         state.seen = vec![0; plan.faults.len()];
+        state.seen_channels = vec![0; plan.channels.len()];
         state.buckets = plan
             .throttles
             .iter()
@@ -167,6 +173,26 @@ impl Regime {
         let _ = struck.wait_for(enough).await;
     }
 
+    /// Counts a connection to a data channel, and says what happens on it.
+    pub(crate) fn channel(&self, parameters: &BTreeMap<String, String>) -> Vec<ChannelFault> {
+        let mut state = self.lock();
+        let State {
+            plan,
+            seen_channels,
+            ..
+        } = &mut *state;
+        let mut struck = Vec::new();
+        for (fault, seen) in plan.channels.iter().zip(seen_channels) {
+            if fault.matches(parameters) {
+                *seen += 1;
+                if fault.calls.contains(*seen) {
+                    struck.push(fault.clone());
+                }
+            }
+        }
+        struck
+    }
+
     pub(crate) fn calls(&self) -> Vec<CallRecord> {
         self.lock().log.records()
     }
@@ -238,7 +264,8 @@ fn too_many(service: ServiceName) -> InjectedError {
     let (code, message) = match service {
         ServiceName::Ec2 => ("RequestLimitExceeded", "Request limit exceeded."),
         ServiceName::Sts => ("Throttling", "Rate exceeded"),
-        ServiceName::Ssm => ("ThrottlingException", "Rate exceeded"),
+        ServiceName::Ssm | ServiceName::SsmMessages => ("ThrottlingException", "Rate exceeded"),
+        ServiceName::S3 => ("SlowDown", "Please reduce your request rate."),
     };
     InjectedError {
         message: message.to_owned(),

@@ -7,6 +7,7 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::plan::Then;
+use super::span;
 
 /// `3`, `[1, 2]` or `"every"`.
 pub(super) enum Numbers {
@@ -26,13 +27,20 @@ impl Thens {
 
 impl Then {
     const WORDS: &str = "image-failed, snapshot-error, image-pending, instance-terminated, stuck-pending, \
-                         stuck-stopping, stuck-shutting-down";
+                         stuck-stopping, stuck-shutting-down, command-undeliverable, command-cancelled, \
+                         agent-lost:DURATION";
 
     fn parse(text: &str) -> Result<Self, String> {
         let (word, reason) = match text.split_once(':') {
             Some((word, reason)) => (word, Some(reason)),
             None => (text, None),
         };
+        if word == "agent-lost" {
+            let time = reason.ok_or_else(|| {
+                format!("`{text}` does not say for how long; expected one such as `agent-lost:10s`")
+            })?;
+            return span::parse(time).map(Self::AgentLost);
+        }
         if reason.is_some_and(str::is_empty) {
             return Err(format!(
                 "`{text}` names no reason; expected a code after the colon such as `Server.SpotInstanceTermination`"
@@ -47,9 +55,11 @@ impl Then {
             "stuck-pending" => Self::StuckPending,
             "stuck-stopping" => Self::StuckStopping,
             "stuck-shutting-down" => Self::StuckShuttingDown,
+            "command-undeliverable" => Self::CommandUndeliverable,
+            "command-cancelled" => Self::CommandCancelled,
             _ => return Err(format!("unknown `{word}`; expected one of {}", Self::WORDS)),
         };
-        if reason.is_some() && !then.takes_time() {
+        if reason.is_some() && !then.has_reason() {
             return Err(format!("`{word}` has no reason; expected no colon"));
         }
         Ok(then)
@@ -65,15 +75,26 @@ impl Then {
             Self::StuckPending => "stuck-pending".to_owned(),
             Self::StuckStopping => "stuck-stopping".to_owned(),
             Self::StuckShuttingDown => "stuck-shutting-down".to_owned(),
+            Self::CommandUndeliverable => "command-undeliverable".to_owned(),
+            Self::CommandCancelled => "command-cancelled".to_owned(),
+            Self::AgentLost(time) => with("agent-lost", &span::write(*time)),
         }
     }
 
-    /// Whether it happens at a time of its own.
-    pub(super) fn takes_time(&self) -> bool {
+    fn has_reason(&self) -> bool {
         matches!(
             self,
             Self::ImageFailed(_) | Self::SnapshotError(_) | Self::InstanceTerminated(_)
         )
+    }
+
+    /// Whether it happens at a time of its own.
+    pub(super) fn takes_time(&self) -> bool {
+        self.has_reason()
+            || matches!(
+                self,
+                Self::CommandUndeliverable | Self::CommandCancelled | Self::AgentLost(_)
+            )
     }
 
     /// The actions that it can follow from.
@@ -90,6 +111,13 @@ impl Then {
             Self::StuckPending => &["RunInstances", "StartInstances"],
             Self::StuckStopping => &["StopInstances"],
             Self::StuckShuttingDown => &["TerminateInstances"],
+            Self::CommandUndeliverable | Self::CommandCancelled => &["SendCommand"],
+            Self::AgentLost(_) => &[
+                "RebootInstances",
+                "RunInstances",
+                "SendCommand",
+                "StartInstances",
+            ],
         }
     }
 }

@@ -24,6 +24,7 @@ const MAKERS: &[&str] = &[
     "CreateSecurityGroup",
     "ImportKeyPair",
     "RunInstances",
+    "SendCommand",
 ];
 
 /// Where in a text something is wrong.
@@ -205,23 +206,7 @@ impl Serialize for InjectedError {
 
 impl Written {
     fn check(self) -> Result<Fault, String> {
-        let calls = match (self.calls, self.from, self.to) {
-            (None, None, None) => Calls::default(),
-            (Some(Numbers::Every), None, None) => Calls::Range(1, None),
-            (Some(Numbers::These(numbers)), None, None) => {
-                Calls::These(numbers.into_iter().map(NonZeroU64::get).collect())
-            }
-            (Some(_), _, _) => {
-                return Err("expected `calls`, or `from` and `to`, not both".to_owned());
-            }
-            (None, from, to) => {
-                let (from, to) = (from.map_or(1, NonZeroU64::get), to.map(NonZeroU64::get));
-                if to.is_some_and(|to| to < from) {
-                    return Err("`to` is before `from`, so no call is struck".to_owned());
-                }
-                Calls::Range(from, to)
-            }
-        };
+        let calls = read_numbers(self.calls, self.from, self.to)?;
         let ending = match (self.error, self.reset, self.hang) {
             (None, None, None) => Ending::Reply,
             (Some(error), None, None) => Ending::Error(error),
@@ -258,8 +243,8 @@ impl Written {
         }
         if self.after.is_some() && !self.then.0.iter().any(Then::takes_time) {
             return Err(
-                "`after` says when something fails or ends; expected a `then` of image-failed, snapshot-error or \
-                 instance-terminated"
+                "`after` says when something fails or ends; expected a `then` of image-failed, snapshot-error, \
+                 instance-terminated, command-undeliverable, command-cancelled or agent-lost"
                     .to_owned(),
             );
         }
@@ -283,15 +268,7 @@ impl Written {
 
     fn of(fault: &Fault) -> Self {
         let some = |span: Duration| Some(span).filter(|span| !span.is_zero());
-        let number = |number: u64| NonZeroU64::new(number);
-        let (calls, from, to) = match &fault.calls {
-            Calls::These(numbers) => {
-                let numbers = numbers.iter().copied().filter_map(number).collect();
-                (Some(Numbers::These(numbers)), None, None)
-            }
-            Calls::Range(1, None) => (Some(Numbers::Every), None, None),
-            Calls::Range(from, to) => (None, number(*from), to.and_then(number)),
-        };
+        let (calls, from, to) = numbers_of(&fault.calls);
         let (error, reset, hang) = match &fault.ending {
             Ending::Reply => (None, None, None),
             Ending::Error(error) => (Some(error.clone()), None, None),
@@ -312,6 +289,46 @@ impl Written {
             then: Thens(fault.then.clone()),
             after: some(fault.after),
         }
+    }
+}
+
+/// Which calls `calls`, `from` and `to` say.
+pub(super) fn read_numbers(
+    calls: Option<Numbers>,
+    from: Option<NonZeroU64>,
+    to: Option<NonZeroU64>,
+) -> Result<Calls, String> {
+    Ok(match (calls, from, to) {
+        (None, None, None) => Calls::default(),
+        (Some(Numbers::Every), None, None) => Calls::Range(1, None),
+        (Some(Numbers::These(numbers)), None, None) => {
+            Calls::These(numbers.into_iter().map(NonZeroU64::get).collect())
+        }
+        (Some(_), _, _) => {
+            return Err("expected `calls`, or `from` and `to`, not both".to_owned());
+        }
+        (None, from, to) => {
+            let (from, to) = (from.map_or(1, NonZeroU64::get), to.map(NonZeroU64::get));
+            if to.is_some_and(|to| to < from) {
+                return Err("`to` is before `from`, so no call is struck".to_owned());
+            }
+            Calls::Range(from, to)
+        }
+    })
+}
+
+/// How the same is written: `calls`, `from`, `to`.
+pub(super) fn numbers_of(
+    calls: &Calls,
+) -> (Option<Numbers>, Option<NonZeroU64>, Option<NonZeroU64>) {
+    let number = |number: u64| NonZeroU64::new(number);
+    match calls {
+        Calls::These(numbers) => {
+            let numbers = numbers.iter().copied().filter_map(number).collect();
+            (Some(Numbers::These(numbers)), None, None)
+        }
+        Calls::Range(1, None) => (Some(Numbers::Every), None, None),
+        Calls::Range(from, to) => (None, number(*from), to.and_then(number)),
     }
 }
 
@@ -375,6 +392,12 @@ action = "*"
 calls  = "every"
 hang   = "before"
 
+[[fault]]
+action = "ssm:SendCommand"
+hide   = "1s"
+then   = ["command-undeliverable", "agent-lost:1m30s"]
+after  = "500ms"
+
 [[throttle]]
 action = "Describe*"
 burst  = 20
@@ -405,6 +428,11 @@ rate   = 2.5
                 ))
                 .after(Duration::from_secs(3)),
             Fault::of("*").every().hang(Moment::Before),
+            Fault::of("ssm:SendCommand")
+                .hide(Duration::from_secs(1))
+                .then(Then::CommandUndeliverable)
+                .then(Then::AgentLost(Duration::from_secs(90)))
+                .after(Duration::from_millis(500)),
         ]);
         expected.faults[2].calls = Calls::Range(2, Some(4));
         expected.throttles.push(Throttle {
@@ -433,6 +461,13 @@ rate   = 2.5
         let example = example.split_once("```").unwrap().0;
         let plan = FaultPlan::parse(example).unwrap();
         assert_eq!((plan.faults.len(), plan.throttles.len()), (5, 1));
+        let section = page
+            .split_once("\n### Faults of data channels\n")
+            .unwrap()
+            .1;
+        let example = section.split_once("```toml\n").unwrap().1;
+        let example = example.split_once("```").unwrap().0;
+        assert_eq!(FaultPlan::parse(example).unwrap().channels.len(), 3);
     }
 
     #[test]
@@ -458,6 +493,9 @@ rate   = 2.5
             entry("error = { status = 500 }"),
             entry("then = \"image-failed\""),
             entry("then = \"instance-lost\""),
+            entry("then = \"command-cancelled\""),
+            entry("then = \"agent-lost\""),
+            entry("then = \"command-undeliverable:x\""),
             entry("then = \"stuck-pending:Server.InternalError\""),
             entry("hang = \"before\"\nhide = \"1s\""),
             entry("hang = \"before\"\nafter = \"1s\""),

@@ -33,6 +33,13 @@ pub(crate) fn bury(world: &mut World, folder: &Folder, now: Timestamp) {
         .collect();
     sweep(&folder.disks(), |path| kept.contains(path));
     sweep(&folder.machines(), |_| false);
+    let objects = folder.objects();
+    let contents: BTreeSet<PathBuf> = world
+        .buckets
+        .values()
+        .flat_map(|bucket| bucket.files().map(|file| objects.join(file)))
+        .collect();
+    sweep(&objects, |path| contents.contains(path));
 }
 
 fn bury_region(region: &mut RegionState, now: Timestamp) {

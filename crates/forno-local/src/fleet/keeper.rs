@@ -10,13 +10,15 @@ use std::time::Duration;
 use forno_machine::{Kind, Machine, MachineSpec, OffReason};
 use jiff::Timestamp;
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::agent::{Agent, attend};
 use super::burial::release_volumes;
 use super::gate::Gate;
 use super::orders::{Capture, Fleet, Task, View, lock, tail};
+use crate::endpoint::MACHINE_PORT;
 use crate::error::chain;
 use crate::imds;
 use crate::state::types::InstanceType;
@@ -35,6 +37,7 @@ pub(super) struct Keeper {
     id: String,
     give_up: CancellationToken,
     view: Arc<Mutex<View>>,
+    agent: watch::Sender<Agent>,
     machine: Option<Machine>,
     /// What brings the instance from pending to running and to its status
     /// checks; of the machine that there is now.
@@ -58,6 +61,7 @@ impl Keeper {
         id: String,
         give_up: CancellationToken,
         view: Arc<Mutex<View>>,
+        agent: watch::Sender<Agent>,
     ) -> Self {
         Self {
             fleet,
@@ -65,6 +69,7 @@ impl Keeper {
             id,
             give_up,
             view,
+            agent,
             machine: None,
             rise: None,
             copies: JoinSet::new(),
@@ -196,6 +201,7 @@ impl Keeper {
             public_address,
             private_address,
             imds_socket: self.dir().join("imds.sock"),
+            services: vec![(MACHINE_PORT, self.fleet.folder.machines_socket())],
         };
         let machine = match &*self.fleet.host.read().await {
             Some(host) => host
@@ -218,6 +224,13 @@ impl Keeper {
             gate,
         ));
         self.rise = Some(rise.abort_handle());
+        self.fleet.tasks.spawn(attend(
+            Arc::clone(&self.fleet),
+            self.region.clone(),
+            self.id.clone(),
+            machine.clone(),
+            self.agent.clone(),
+        ));
         self.machine = Some(machine);
         Ok(())
     }

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use forno_machine::{Host, Kind, Machine};
-use tokio::sync::{RwLock, mpsc};
+use tokio::sync::{RwLock, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::agent::Agent;
 use super::gate::Gate;
 use super::keeper::{Keeper, instance_gone};
 use crate::faults::{CaptureEnd, Marks, Then};
@@ -107,6 +108,8 @@ pub(crate) struct Fleet {
     pub(crate) tasks: TaskTracker,
     /// Captures under way, by snapshot.
     pub(crate) captures: Mutex<HashMap<String, CancellationToken>>,
+    /// Changes with whether instances are managed.
+    pub(crate) policy: watch::Sender<()>,
     desks: Mutex<HashMap<String, Desk>>,
 }
 
@@ -118,6 +121,7 @@ struct Desk {
     /// Gives up a launch that is under way.
     give_up: CancellationToken,
     view: Arc<Mutex<View>>,
+    agent: watch::Sender<Agent>,
 }
 
 /// What can be seen of a machine while its keeper is busy.
@@ -166,6 +170,7 @@ impl Fleet {
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             captures: Mutex::default(),
+            policy: watch::Sender::new(()),
             desks: Mutex::default(),
         })
     }
@@ -184,12 +189,15 @@ impl Fleet {
             }
             match order {
                 Order::Launch { region, instance } => {
+                    let lost = instance.clone();
                     let stillborn = death.filter(|_| delay.is_some_and(|delay| delay.is_zero()));
                     let gate = gate(pace.pending, Then::StuckPending);
                     self.open_desk(region, instance, gate, stillborn);
+                    self.lose_agent(&lost, marks);
                 }
                 Order::Start { instance } => {
                     let gate = gate(pace.pending, Then::StuckPending);
+                    self.lose_agent(&instance, marks);
                     self.tell(&instance, Task::Start { gate });
                 }
                 Order::Stop { instance, hard } => {
@@ -197,6 +205,7 @@ impl Fleet {
                     self.tell(&instance, Task::Stop { hard, gate });
                 }
                 Order::Reboot { instance } => {
+                    self.lose_agent(&instance, marks);
                     self.tell(&instance, Task::Reboot);
                 }
                 Order::Terminate { instance, hard } => {
@@ -240,6 +249,10 @@ impl Fleet {
             .as_ref()
             .map_or_else(|| view.last_console.clone(), Machine::console);
         Some(tail(console))
+    }
+
+    pub(super) fn agent_of(&self, instance: &str) -> Option<watch::Sender<Agent>> {
+        Some(lock(&self.desks).get(instance)?.agent.clone())
     }
 
     /// Removes a disk; only those of this state folder, never the shared one.
@@ -297,6 +310,7 @@ impl Fleet {
     ) {
         let (orders, inbox) = mpsc::unbounded_channel();
         let view = Arc::new(Mutex::new(View::default()));
+        let agent = watch::Sender::new(Agent::default());
         let give_up = self.closing.child_token();
         lock(&self.desks).insert(
             instance.clone(),
@@ -304,9 +318,10 @@ impl Fleet {
                 orders,
                 give_up: give_up.clone(),
                 view: Arc::clone(&view),
+                agent: agent.clone(),
             },
         );
-        let keeper = Keeper::new(Arc::clone(self), region, instance, give_up, view);
+        let keeper = Keeper::new(Arc::clone(self), region, instance, give_up, view, agent);
         self.tasks.spawn(keeper.keep(inbox, gate, stillborn));
     }
 

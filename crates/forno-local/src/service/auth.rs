@@ -12,6 +12,8 @@ pub(super) enum Protocol {
     Ec2,
     Sts,
     Ssm,
+    /// The upgrade to a data channel; refused as SSM refuses.
+    SsmMessages,
 }
 
 impl Protocol {
@@ -21,6 +23,7 @@ impl Protocol {
             Self::Ec2 => "ec2",
             Self::Sts => "sts",
             Self::Ssm => "ssm",
+            Self::SsmMessages => "ssmmessages",
         }
     }
 
@@ -29,6 +32,7 @@ impl Protocol {
             Self::Ec2 => ec2(refusal),
             Self::Sts => sts(refusal),
             Self::Ssm => ssm(refusal),
+            Self::SsmMessages => ssm(refusal).with_status(StatusCode::FORBIDDEN),
         }
     }
 
@@ -40,6 +44,9 @@ impl Protocol {
                 ApiError::new("SignatureDoesNotMatch", why).with_status(StatusCode::FORBIDDEN)
             }
             Self::Ssm => ApiError::new("InvalidSignatureException", why),
+            Self::SsmMessages => {
+                ApiError::new("InvalidSignatureException", why).with_status(StatusCode::FORBIDDEN)
+            }
         }
     }
 }

@@ -11,15 +11,20 @@ use crate::api::error::ApiError;
 use crate::credentials::Credentials;
 use crate::faults::{Asked, InjectedError, Marks, Moment, Regime, Reply, Strike};
 use crate::fleet::{Fleet, Order};
+use crate::ssm::Memory;
 use crate::state::store::Store;
 
 /// What the services share.
 #[derive(Debug)]
 pub(crate) struct Service {
+    /// Where it answers: `http://127.0.0.1:port`.
+    pub(crate) url: String,
     pub(crate) credentials: Credentials,
     pub(crate) store: Arc<Store>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) regime: Regime,
+    /// What Systems Manager knows of commands and sessions.
+    pub(crate) memory: Memory,
     /// Cancelled when the endpoint ends: nobody waits any longer.
     pub(crate) ending: CancellationToken,
 }
@@ -36,25 +41,26 @@ pub(super) struct Performed {
 }
 
 /// What the client of a call gets.
-pub(super) enum Answer {
-    Reply(Result<Vec<u8>, ApiError>),
+pub(super) enum Answer<T> {
+    Reply(Result<T, ApiError>),
     /// No reply and no connection.
     Reset,
 }
 
 /// What a call has come to.
-enum End {
-    Answer(Answer),
+enum End<T> {
+    Answer(Answer<T>),
     Held,
 }
 
 impl Service {
     /// Carries out a call whose signature was believed, and does to it what
     /// the plan of faults says. The call goes on when its client has gone.
-    pub(super) async fn dispatch<W, F>(self: &Arc<Self>, asked: Asked, work: W) -> Answer
+    pub(super) async fn dispatch<T, W, F>(self: &Arc<Self>, asked: Asked, work: W) -> Answer<T>
     where
+        T: Send + 'static,
         W: FnOnce(Marks) -> F + Send + 'static,
-        F: Future<Output = Result<Vec<u8>, ApiError>> + Send,
+        F: Future<Output = Result<T, ApiError>> + Send,
     {
         let service = Arc::clone(self);
         let call = async move { service.carry_out(&asked, work).await };
@@ -72,10 +78,10 @@ impl Service {
         }
     }
 
-    async fn carry_out<W, F>(&self, asked: &Asked, work: W) -> End
+    async fn carry_out<T, W, F>(&self, asked: &Asked, work: W) -> End<T>
     where
         W: FnOnce(Marks) -> F,
-        F: Future<Output = Result<Vec<u8>, ApiError>>,
+        F: Future<Output = Result<T, ApiError>>,
     {
         let met = self.regime.meet(asked);
         if !met.latency.is_zero() {
@@ -98,7 +104,7 @@ impl Service {
                 work(met.marks.clone()).await
             }
         };
-        let (reply, end): (_, fn(_) -> End) = match met.strike {
+        let (reply, end): (_, fn(_) -> End<T>) = match met.strike {
             Strike::Reset(_) => (Reply::Reset, |_| End::Answer(Answer::Reset)),
             Strike::Hang(_) => (Reply::Held, |_| End::Held),
             _ => (Reply::Sent, |result| End::Answer(Answer::Reply(result))),

@@ -1,4 +1,4 @@
-//! The HTTP side: one path, sizes bounded, every request's signature checked
+//! The HTTP side: who answers on which path, sizes bounded, every request's signature checked
 //! before anything else is done with it.
 
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use jiff::Timestamp;
 use super::auth::Protocol;
 use super::dispatch::{Answer, Service};
 use super::line::Line;
-use super::{admin, ec2, ssm, sts};
+use super::s3::{self, Door};
+use super::{admin, channel, ec2, ssm, sts};
 use crate::api::error::ApiError;
 use crate::api::params::Form;
 use crate::api::sigv4;
@@ -33,15 +34,32 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
     Router::new().fallback(answer).with_state(service)
 }
 
+/// What machines reach: objects, by presigned requests.
+pub(crate) fn machine_router(service: Arc<Service>) -> Router {
+    Router::new().fallback(answer_machine).with_state(service)
+}
+
+async fn answer_machine(
+    State(service): State<Arc<Service>>,
+    ConnectInfo(line): ConnectInfo<Line>,
+    request: Request<Body>,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    s3::answer(service, parts, body, &line, Door::Machine).await
+}
+
 async fn answer(
     State(service): State<Arc<Service>>,
     ConnectInfo(line): ConnectInfo<Line>,
     request: Request<Body>,
 ) -> Response {
     let (parts, body) = request.into_parts();
+    if parts.uri.path().starts_with(crate::channel::ROOT) {
+        return channel::answer(service, parts, &line).await;
+    }
     let ours = parts.uri.path().starts_with(admin::ROOT);
-    if !ours && parts.uri.path() != "/" {
-        return StatusCode::NOT_FOUND.into_response();
+    if !ours && (parts.uri.path() != "/" || s3::is_meant(&parts)) {
+        return s3::answer(service, parts, body, &line, Door::Host).await;
     }
     if !ours && parts.method != Method::POST && parts.method != Method::GET {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
@@ -69,7 +87,7 @@ async fn answer(
         Err(error) => return reply(protocol, Err(error), &request_id),
     };
     let call = match (protocol, form) {
-        (Protocol::Ssm, _) => Call::Json {
+        (Protocol::Ssm | Protocol::SsmMessages, _) => Call::Json {
             target: target(&parts).to_owned(),
             body: body.to_vec(),
         },
@@ -105,7 +123,7 @@ impl Call {
             Self::Query(form) => (form.action().unwrap_or_default(), form.parameters().clone()),
             Self::Json { target, body } => (
                 target.rsplit('.').next().unwrap_or_default(),
-                ssm::members(body),
+                crate::ssm::members(body),
             ),
         };
         Asked {
@@ -113,6 +131,7 @@ impl Call {
                 Protocol::Ec2 => ServiceName::Ec2,
                 Protocol::Sts => ServiceName::Sts,
                 Protocol::Ssm => ServiceName::Ssm,
+                Protocol::SsmMessages => ServiceName::SsmMessages,
             },
             region: region.name,
             action: action.to_owned(),
@@ -130,7 +149,7 @@ impl Call {
         marks: Marks,
     ) -> Result<Vec<u8>, ApiError> {
         match self {
-            Self::Json { target, body } => ssm::answer(&service, target, body, region).await,
+            Self::Json { target, body } => ssm::answer(&service, target, body, region, marks).await,
             Self::Query(form) if protocol == Protocol::Sts => {
                 sts::answer(&service, form, request_id).await
             }
@@ -178,7 +197,7 @@ fn signed<'a>(parts: &'a Parts, body: &'a [u8]) -> sigv4::Request<'a> {
 }
 
 /// Checks the signature; returns the region that the request is for.
-fn believe(
+pub(super) fn believe(
     service: &Service,
     parts: &Parts,
     body: &[u8],
@@ -201,10 +220,14 @@ fn believe(
     })
 }
 
-fn reply(protocol: Protocol, result: Result<Vec<u8>, ApiError>, request_id: &str) -> Response {
+pub(super) fn reply(
+    protocol: Protocol,
+    result: Result<Vec<u8>, ApiError>,
+    request_id: &str,
+) -> Response {
     let kind = match protocol {
         Protocol::Ec2 | Protocol::Sts => "text/xml;charset=UTF-8",
-        Protocol::Ssm => "application/x-amz-json-1.1",
+        Protocol::Ssm | Protocol::SsmMessages => "application/x-amz-json-1.1",
     };
     let (status, body) = match result {
         Ok(body) => (StatusCode::OK, body),
@@ -213,7 +236,7 @@ fn reply(protocol: Protocol, result: Result<Vec<u8>, ApiError>, request_id: &str
             let document = match protocol {
                 Protocol::Ec2 => ec2::error_document(&error, request_id),
                 Protocol::Sts => sts::error_document(&error, request_id),
-                Protocol::Ssm => ssm::error_document(&error),
+                Protocol::Ssm | Protocol::SsmMessages => ssm::error_document(&error),
             };
             (error.status(), document)
         }

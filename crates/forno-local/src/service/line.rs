@@ -2,7 +2,7 @@
 //! HTTP, so the client must see its connection reset and not an error page.
 
 use std::io;
-use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, UnixListener};
 
 /// The handler's end of a connection.
 #[derive(Debug, Clone, Default)]
@@ -33,39 +33,67 @@ impl Line {
 
 /// A listener whose connections can be cut.
 #[derive(Debug)]
-pub(crate) struct Lines(pub(crate) TcpListener);
+pub(crate) struct Lines<L>(pub(crate) L);
 
 /// One accepted connection.
 #[derive(Debug)]
-pub(crate) struct Wire {
-    stream: TcpStream,
+pub(crate) struct Wire<S> {
+    stream: S,
     line: Line,
 }
 
-impl Listener for Lines {
-    type Io = Wire;
-    type Addr = SocketAddr;
+impl<S> Wire<S> {
+    fn new(stream: S) -> Self {
+        Self {
+            stream,
+            line: Line::default(),
+        }
+    }
+}
 
-    async fn accept(&mut self) -> (Wire, SocketAddr) {
+impl Listener for Lines<TcpListener> {
+    type Io = Wire<<TcpListener as Listener>::Io>;
+    type Addr = <TcpListener as Listener>::Addr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let (stream, address) = Listener::accept(&mut self.0).await;
         // A reply is one small write; waiting for more of it only costs time.
         let _ = stream.set_nodelay(true);
-        let line = Line::default();
-        (Wire { stream, line }, address)
+        (Wire::new(stream), address)
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
+    fn local_addr(&self) -> io::Result<Self::Addr> {
         self.0.local_addr()
     }
 }
 
-impl Connected<IncomingStream<'_, Lines>> for Line {
-    fn connect_info(stream: IncomingStream<'_, Lines>) -> Self {
+impl Listener for Lines<UnixListener> {
+    type Io = Wire<<UnixListener as Listener>::Io>;
+    type Addr = <UnixListener as Listener>::Addr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let (stream, address) = Listener::accept(&mut self.0).await;
+        (Wire::new(stream), address)
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}
+
+impl Connected<IncomingStream<'_, Lines<TcpListener>>> for Line {
+    fn connect_info(stream: IncomingStream<'_, Lines<TcpListener>>) -> Self {
         stream.io().line.clone()
     }
 }
 
-impl Wire {
+impl Connected<IncomingStream<'_, Lines<UnixListener>>> for Line {
+    fn connect_info(stream: IncomingStream<'_, Lines<UnixListener>>) -> Self {
+        stream.io().line.clone()
+    }
+}
+
+impl<S: AsFd> Wire<S> {
     /// Without lingering, the end of the socket is a reset and not a farewell.
     fn reset(&self) -> Poll<io::Result<usize>> {
         let _ = rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
@@ -73,7 +101,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -83,7 +111,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl<S: AsyncWrite + AsFd + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

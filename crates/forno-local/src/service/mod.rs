@@ -2,15 +2,16 @@
 
 mod admin;
 mod auth;
+mod channel;
 mod dispatch;
 mod ec2;
 mod http;
 mod line;
+mod s3;
 mod ssm;
 mod sts;
 
 pub(crate) use dispatch::Service;
-pub(crate) use http::router;
+pub(crate) use http::{machine_router, router};
 pub(crate) use line::{Line, Lines};
-pub(crate) use ssm::ACTIONS as SSM_ACTIONS;
 pub(crate) use sts::ACTION as STS_ACTION;

@@ -27,7 +27,12 @@ pub(crate) struct Folder {
 impl Folder {
     /// Makes the folder where it is missing and takes its lock.
     pub(crate) fn take(root: &Path) -> Result<Self, Error> {
-        for part in [root.to_owned(), root.join("disks"), root.join("machines")] {
+        for part in [
+            root.to_owned(),
+            root.join("disks"),
+            root.join("machines"),
+            root.join("objects"),
+        ] {
             std::fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -107,6 +112,16 @@ impl Folder {
         self.root.join("machines")
     }
 
+    /// Where the contents of objects lie.
+    pub(crate) fn objects(&self) -> PathBuf {
+        self.root.join("objects")
+    }
+
+    /// Where machines fetch objects.
+    pub(crate) fn machines_socket(&self) -> PathBuf {
+        self.root.join("objects.sock")
+    }
+
     /// What belongs to the machines' host.
     pub(crate) fn host(&self) -> PathBuf {
         self.root.join("host")
@@ -182,6 +197,7 @@ mod tests {
         assert_eq!((pid, url), (std::process::id(), None));
         let info = EndpointInfo {
             url: "http://127.0.0.1:1".into(),
+            machine_url: String::new(),
             region: "us-east-1".into(),
             pid: std::process::id(),
             mode: crate::Mode::Serve,

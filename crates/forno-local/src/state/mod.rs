@@ -1,5 +1,6 @@
 //! What the endpoint knows, and how it lasts.
 
+pub(crate) mod buckets;
 pub(crate) mod folder;
 pub(crate) mod ids;
 pub(crate) mod network;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::buckets::Buckets;
 use super::ids::Resource;
 
 /// The account that all clients of an endpoint act for.
@@ -24,6 +25,8 @@ pub(crate) struct World {
     #[serde(default)]
     pub(crate) format: Option<Format>,
     pub(crate) regions: BTreeMap<String, RegionState>,
+    #[serde(default)]
+    pub(crate) buckets: Buckets,
 }
 
 /// The two sorts of disks, of which a state folder holds only one.
@@ -57,12 +60,65 @@ pub(crate) struct RegionState {
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     pub(crate) volumes: BTreeMap<String, Volume>,
     pub(crate) instances: BTreeMap<String, Instance>,
+    /// Parameters that were put, by their names.
+    #[serde(default)]
+    pub(crate) parameters: BTreeMap<String, OwnParameter>,
+    /// Whether Systems Manager manages instances that have no profile.
+    #[serde(default)]
+    pub(crate) host_management: HostManagement,
     #[serde(default)]
     pub(crate) launch_templates: BTreeMap<String, LaunchTemplate>,
     /// Tags of everything, by resource id.
     pub(crate) tags: BTreeMap<String, Tags>,
     /// Images that are no more, so that "gone" and "never was" differ.
     pub(crate) deregistered: BTreeMap<String, Timestamp>,
+}
+
+/// A parameter of Systems Manager's that somebody put.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct OwnParameter {
+    pub(crate) name: String,
+    /// `String` or `StringList`.
+    pub(crate) kind: String,
+    pub(crate) data_type: String,
+    pub(crate) tier: String,
+    pub(crate) description: Option<String>,
+    pub(crate) tags: Tags,
+    /// The newest last. Never empty.
+    pub(crate) versions: Vec<ParameterVersion>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ParameterVersion {
+    pub(crate) number: u64,
+    pub(crate) value: String,
+    pub(crate) modified: Timestamp,
+}
+
+/// The service setting of default host management: a role, or `$None`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HostManagement {
+    pub(crate) role: String,
+    pub(crate) modified: Option<Timestamp>,
+}
+
+impl HostManagement {
+    /// What the setting says where there is no role.
+    pub(crate) const NONE: &str = "$None";
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.role != Self::NONE
+    }
+}
+
+impl Default for HostManagement {
+    /// On: no instance has a profile here.
+    fn default() -> Self {
+        Self {
+            role: "service-role/AWSSystemsManagerDefaultEC2InstanceManagementRole".to_owned(),
+            modified: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

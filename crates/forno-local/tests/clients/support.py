@@ -21,16 +21,16 @@ ED25519 = (
 )
 
 
-def client(service="ec2", region=REGION, key=KEY, secret=SECRET, check=True):
+def client(service="ec2", region=REGION, key=KEY, secret=SECRET, check=True, signature=None, url=URL):
     return boto3.client(
         service,
         region_name=region,
-        endpoint_url=URL,
+        endpoint_url=url,
         aws_access_key_id=key,
         aws_secret_access_key=secret,
         # A test wants to see the first answer, not the third; and, where it asks
         # for nonsense, the endpoint's refusal rather than the client's own.
-        config=Config(retries={"total_max_attempts": 1}, parameter_validation=check),
+        config=Config(retries={"total_max_attempts": 1}, parameter_validation=check, signature_version=signature),
     )
 
 
@@ -57,6 +57,58 @@ class Case(unittest.TestCase):
         Case.walked += 1
         for fault in shapes.walk_reply(operation, response_dict["body"]):
             self.faults.append(f"{operation.name}: {fault}")
+
+    def systems(self, **more):
+        """A client of Systems Manager whose replies are held against its shapes."""
+        systems = client("ssm", **more)
+
+        def walk(response_dict, model=None, **kwargs):
+            if response_dict is None or response_dict["status_code"] != 200:
+                return
+            Case.walked += 1
+            self.faults.extend(shapes.walk_json(walk.operation, response_dict["body"]))
+
+        def before(model, **kwargs):
+            walk.operation = model
+
+        systems.meta.events.register("before-call.ssm", before)
+        systems.meta.events.register("response-received.ssm", walk)
+        return systems
+
+    def online(self, instance):
+        """What Systems Manager says of an instance, once its agent is connected."""
+        systems = self.systems()
+
+        def look():
+            filters = [{"Key": "InstanceIds", "Values": [instance]}]
+            found = systems.describe_instance_information(Filters=filters)["InstanceInformationList"]
+            return found[0] if found and found[0]["PingStatus"] == "Online" else None
+
+        return self.eventually(look, f"{instance} online")
+
+    def send(self, instance, *lines, **more):
+        """A command to one instance; its id."""
+        parameters = {"commands": list(lines)} | more.pop("Parameters", {})
+        sent = self.systems().send_command(
+            InstanceIds=[instance], DocumentName="AWS-RunShellScript", Parameters=parameters, **more
+        )
+        return sent["Command"]["CommandId"]
+
+    def ended(self, command, instance):
+        """The invocation, once it has ended."""
+        systems = self.systems()
+
+        def look():
+            found = systems.get_command_invocation(CommandId=command, InstanceId=instance)
+            over = found["Status"] not in ("Pending", "Delayed", "InProgress", "Cancelling")
+            if not over:
+                self.assertEqual((found["StandardOutputContent"], found["StandardErrorContent"]), ("", ""))
+            return found if over else None
+
+        return self.eventually(look, f"{command} ended")
+
+    def run_command(self, instance, *lines, **more):
+        return self.ended(self.send(instance, *lines, **more), instance)
 
     @staticmethod
     def operation_of(body):

@@ -63,7 +63,7 @@ class Access(Case):
                      MinCount=1, MaxCount=1, KernelId="aki-12345678")
 
     def test_other_paths_and_sizes(self):
-        for path, code in (("/x", 404), ("/latest/meta-data/", 404)):
+        for path, code in (("/x", 403), ("/latest/meta-data/", 403)):
             with self.assertRaises(urllib.error.HTTPError) as caught:
                 urllib.request.urlopen(URL + path)
             self.assertEqual(caught.exception.code, code)
@@ -95,7 +95,7 @@ class Access(Case):
 
     def test_no_request_names_a_file(self):
         for path in ("/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "//etc/passwd", "/state.json"):
-            self.assertIn(b" 404 ", self.answer(f"GET {path} HTTP/1.1\r\nHost: x"))
+            self.assertIn(b" 403 ", self.answer(f"GET {path} HTTP/1.1\r\nHost: x"))
         climb = "../../../../tmp/forno-climbed"
         for call in (
             lambda: self.ec2.terminate_instances(InstanceIds=[climb]),
@@ -137,7 +137,7 @@ class Access(Case):
         self.assertEqual([p["Value"] for p in both["Parameters"]], [found["Value"]])
         self.assertEqual(both["InvalidParameters"], ["/aws/service/none"])
         self.refused("ParameterNotFound", ssm.get_parameter, Name="/aws/service/none")
-        self.refused("UnknownOperationException", ssm.describe_parameters)
+        self.refused("UnknownOperationException", ssm.list_documents)
         pages = ssm.get_paginator("get_parameters_by_path").paginate(
             Path="/aws/service/debian", Recursive=True, PaginationConfig={"PageSize": 1}
         )

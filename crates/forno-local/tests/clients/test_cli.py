@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import unittest
 
 from support import KEY, REGION, SECRET, SOURCE, URL, unique
@@ -36,6 +37,16 @@ class Cli(unittest.TestCase):
             self.assertEqual(name, ["cli"])
             self.aws("ec2", "run-instances", "--image-id", image, "--instance-type", "t3.micro", "--dry-run",
                      fails="DryRunOperation")
+            agents = ["ssm", "describe-instance-information", "--filters", f"Key=InstanceIds,Values={instance}",
+                      "--query", "InstanceInformationList[].PingStatus"]
+            while self.aws(*agents) != ["Online"]:
+                time.sleep(0.1)
+            command = self.aws("ssm", "send-command", "--instance-ids", instance, "--document-name", "AWS-RunShellScript",
+                               "--parameters", "commands=[echo a,exit 4]", "--query", "Command.CommandId")
+            told = {"Status": "Pending"}
+            while told["Status"] != "Failed":
+                told = self.aws("ssm", "get-command-invocation", "--command-id", command, "--instance-id", instance)
+            self.assertEqual((told["StandardOutputContent"], told["ResponseCode"]), ("a\n", 4))
             new = self.aws("ec2", "create-image", "--instance-id", instance, "--name", unique("cli"), "--no-reboot")["ImageId"]
             self.aws("ec2", "wait", "image-available", "--image-ids", new)
             self.aws("ec2", "deregister-image", "--image-id", new, "--delete-associated-snapshots")

@@ -1,11 +1,16 @@
 """A bake by hand, on real machines: run as a program by the container test."""
 
+import hashlib
 import os
+import shlex
 import subprocess
 import sys
 import unittest
 
-from support import Case, tags, unique
+from botocore.exceptions import ClientError
+
+import channel
+from support import Case, client, tags, unique
 
 KEY = os.environ.get("FORNO_TEST_KEY", "")
 
@@ -33,6 +38,46 @@ class WholeLife(Case):
                              TagSpecifications=tags("instance", Name="whole life"))
         return found, self.reach(found)
 
+    def objects(self, says):
+        """Objects from inside, by requests that were signed for where the machine sees them."""
+        s3, bucket = client("s3", signature="s3v4"), unique("forno")
+        inside = client("s3", signature="s3v4", url=os.environ["FORNO_TEST_MACHINE_URL"])
+        s3.create_bucket(Bucket=bucket)
+        data = os.urandom(3_000_000)
+        s3.put_object(Bucket=bucket, Key="in", Body=data)
+
+        def url(call, key):
+            return shlex.quote(inside.generate_presigned_url(call, {"Bucket": bucket, "Key": key}))
+        self.assertEqual(says(f"curl -fsS {url('get_object', 'in')} | sha256sum | cut -c -64"), hashlib.sha256(data).hexdigest())
+        digest = says(f"head -c 3000000 /dev/urandom > f; curl -fsS -T f {url('put_object', 'out')}; sha256sum f | cut -c -64")
+        back = s3.get_object(Bucket=bucket, Key="out")["Body"].read()
+        self.assertEqual(hashlib.sha256(back).hexdigest(), digest)
+        # Whoever has no such URL gets nothing, and none leads to anything but objects.
+        for other in (f"{inside.meta.endpoint_url}/{bucket}/in", inside.generate_presigned_url("list_buckets")):
+            self.assertEqual(says(f"curl -s -o /dev/null -w '%{{http_code}}' {shlex.quote(other)}"), "403")
+        for key in ("in", "out"):
+            s3.delete_object(Bucket=bucket, Key=key)
+        s3.delete_bucket(Bucket=bucket)
+
+    def session(self, instance):
+        """The machine's own SSH server through a session, though it is asked at its loopback."""
+        ssm = client("ssm")
+
+        def started():
+            try:
+                return ssm.start_session(Target=instance, DocumentName="AWS-StartSSHSession")
+            except ClientError as error:
+                self.assertEqual(error.response["Error"]["Code"], "TargetNotConnected")
+                return None
+        shell = channel.Channel(ssm, self.eventually(started, "an agent")).open()
+        self.assertEqual(shell.read(8), b"SSH-2.0-")
+        ssm.terminate_session(SessionId=shell.session)
+        shell.until(lambda: shell.closed)
+        refused = channel.Channel(ssm, ssm.start_session(
+            Target=instance, DocumentName="AWS-StartSSHSession", Parameters={"portNumber": ["1"]}))
+        refused.until(lambda: refused.closed)
+        self.assertIn("connection refused", refused.closed["Output"])
+
     def test_whole_life(self):
         key = unique("key")
         with open(KEY + ".pub", encoding="ascii") as file:
@@ -51,6 +96,8 @@ class WholeLife(Case):
             lambda: self.ec2.describe_instance_status(InstanceIds=[first["InstanceId"]])["InstanceStatuses"][0][
                 "InstanceStatus"]["Status"] == "ok", "status checks")
         self.assertEqual(says("echo baked | sudo tee /etc/marker"), "baked")
+        self.objects(says)
+        self.session(first["InstanceId"])
         self.assertIn("login:", self.ec2.get_console_output(InstanceId=first["InstanceId"])["Output"])
 
         self.ec2.stop_instances(InstanceIds=[first["InstanceId"]])

@@ -55,6 +55,7 @@ fn hold(
             public_address: public.unwrap_or([127, 88, 1, 1].into()),
             private_address: [172, 31, 9, 9].into(),
             imds_socket: imds.into(),
+            services: Vec::new(),
         };
         let machine = host.launch(spec).await?;
         Ok::<_, forno_machine::Error>((host, machine))

@@ -9,10 +9,11 @@ use tokio::time::{Instant, sleep};
 use super::root::{RootDisk, explain_log};
 use crate::cgroup::Cgroups;
 use crate::guardian::{Exit, Guardian, Process, SignalName, Spawn};
+use crate::inside::Inside;
 use crate::net::{Lease, RESOLVER, Vpc, choose_ssh_port, text};
 use crate::run::{Life, Order};
 use crate::spec::machine_uuid;
-use crate::{Error, ErrorKind, Kind, Machine, MachineSpec, OffReason, Status, helper, run};
+use crate::{Error, ErrorKind, Kind, Machine, MachineSpec, OffReason, Status, dial, helper, run};
 
 /// From the command to the guest's first process.
 const BEGIN_DEADLINE: Duration = Duration::from_mins(1);
@@ -33,11 +34,21 @@ pub(crate) struct Ground {
 struct Parts {
     disk: RootDisk,
     lease: Lease,
-    relay: Process,
-    relay_spawn: Spawn,
+    /// What carries metadata requests out of its network.
+    relay: Helper,
+    /// What connects to ports inside of it.
+    dialler: Helper,
     guest: Process,
     guest_spawn: Spawn,
     mount_log: PathBuf,
+}
+
+/// A process of ours in a namespace of the container's; started again should it
+/// end.
+struct Helper {
+    name: &'static str,
+    spawn: Spawn,
+    process: Process,
 }
 
 /// Where nspawn keeps locks and passages of its own, which it leaves behind.
@@ -61,12 +72,15 @@ pub(crate) async fn launch(ground: Ground, spec: MachineSpec) -> Result<Machine,
     let lease = ground.vpc.join(&spec.id, spec.private_address, ssh).await?;
     let commands = commands(&ground, &spec, &life, &disk, &lease);
     let started = match commands {
-        Ok((relay, guest)) => start(&ground, &relay, &guest)
-            .await
-            .map(|(r, g)| (r, relay, g, guest)),
+        Ok(commands) => start(&ground, commands).await,
         Err(error) => Err(error),
     };
-    let (relay, relay_spawn, guest, guest_spawn) = match started {
+    let Started {
+        relay,
+        dialler,
+        guest,
+        guest_spawn,
+    } = match started {
         Ok(started) => started,
         Err(error) => {
             ground.vpc.leave(lease).await;
@@ -78,7 +92,7 @@ pub(crate) async fn launch(ground: Ground, spec: MachineSpec) -> Result<Machine,
         disk,
         lease,
         relay,
-        relay_spawn,
+        dialler,
         guest,
         guest_spawn,
         mount_log: mount_log(&spec),
@@ -87,7 +101,7 @@ pub(crate) async fn launch(ground: Ground, spec: MachineSpec) -> Result<Machine,
         take_apart(&ground, parts, &spec.id).await?;
         return Err(error);
     }
-    life.enter(Status::Running);
+    life.up(inside(&ground, &parts, &life));
     tokio::spawn(live(ground, parts, life));
     Ok(machine)
 }
@@ -96,29 +110,52 @@ fn mount_log(spec: &MachineSpec) -> PathBuf {
     spec.dir.join("mount.log")
 }
 
-/// The commands of the metadata relay and of the guest.
+struct Commands {
+    relay: Spawn,
+    dialler: Spawn,
+    guest: Spawn,
+}
+
+struct Started {
+    relay: Helper,
+    dialler: Helper,
+    guest: Process,
+    guest_spawn: Spawn,
+}
+
+/// The commands of our processes and of the guest.
 fn commands(
     ground: &Ground,
     spec: &MachineSpec,
     life: &Life,
     disk: &RootDisk,
     lease: &Lease,
-) -> Result<(Spawn, Spawn), Error> {
+) -> Result<Commands, Error> {
     let namespace = text(&lease.namespace)?;
-    let relay = Spawn {
-        argv: [
-            "nsenter",
-            &format!("--net={}", text(&lease.metadata)?),
-            text(&ground.helper_exe)?,
-            helper::RELAY_LISTEN,
-            text(&spec.imds_socket)?,
-        ]
-        .map(str::to_owned)
-        .into(),
-        env: Vec::new(),
-        cwd: spec.dir.clone(),
-        output: spec.dir.join("relay.log"),
+    let helper = |namespace: &str, mode: &str, log| {
+        Ok::<_, Error>(Spawn {
+            argv: [
+                "nsenter",
+                &format!("--net={namespace}"),
+                text(&ground.helper_exe)?,
+                mode,
+            ]
+            .map(str::to_owned)
+            .into(),
+            env: Vec::new(),
+            cwd: spec.dir.clone(),
+            output: spec.dir.join(log),
+        })
     };
+    let mut relay = helper(text(&lease.metadata)?, helper::RELAY_LISTEN, "relay.log")?;
+    relay.argv.push(text(&spec.imds_socket)?.to_owned());
+    for (port, socket) in &spec.services {
+        relay
+            .argv
+            .extend([port.to_string(), text(socket)?.to_owned()]);
+    }
+    let mut dialler = helper(namespace, helper::DIAL_LISTEN, "dial.log")?;
+    dialler.argv.push(dial::SOCKET.to_owned());
     let target = ground.run_dir.join("m").join(&spec.id);
     fs_err::create_dir_all(&target).map_err(|e| Error::file("create", &target, e))?;
     let mounting = disk.mounting(&target, &mount_log(spec))?;
@@ -127,16 +164,56 @@ fn commands(
         .make(&spec.id, spec.vcpus, spec.memory_mib)
         .map_err(|e| Error::io("cannot make a control group", e))?;
     let guest = guest_command(spec, life, &target, namespace, &cgroups, mounting)?;
-    Ok((relay, guest))
+    Ok(Commands {
+        relay,
+        dialler,
+        guest,
+    })
 }
 
-async fn start(ground: &Ground, relay: &Spawn, guest: &Spawn) -> Result<(Process, Process), Error> {
-    let relay = ground.guardian.spawn(relay.clone()).await?;
-    match ground.guardian.spawn(guest.clone()).await {
-        Ok(guest) => Ok((relay, guest)),
+async fn start(ground: &Ground, commands: Commands) -> Result<Started, Error> {
+    let guardian = &ground.guardian;
+    let relay = Helper::start(guardian, "metadata relay", commands.relay).await?;
+    let dialler = match Helper::start(guardian, "dialler", commands.dialler).await {
+        Ok(dialler) => dialler,
         Err(error) => {
-            end(&ground.guardian, relay).await;
+            end(guardian, relay.process).await;
+            return Err(error);
+        }
+    };
+    match guardian.spawn(commands.guest.clone()).await {
+        Ok(guest) => Ok(Started {
+            relay,
+            dialler,
+            guest,
+            guest_spawn: commands.guest,
+        }),
+        Err(error) => {
+            end(guardian, dialler.process).await;
+            end(guardian, relay.process).await;
             Err(error)
+        }
+    }
+}
+
+impl Helper {
+    async fn start(guardian: &Guardian, name: &'static str, spawn: Spawn) -> Result<Self, Error> {
+        let process = guardian.spawn(spawn.clone()).await?;
+        Ok(Self {
+            name,
+            spawn,
+            process,
+        })
+    }
+
+    /// Puts another in its place.
+    async fn replace(&mut self, guardian: &Guardian, machine: &str) {
+        let name = self.name;
+        tracing::warn!(machine, "the {name} ended; starting it again");
+        sleep(Duration::from_millis(200)).await;
+        match guardian.spawn(self.spawn.clone()).await {
+            Ok(process) => self.process = process,
+            Err(error) => tracing::warn!(%error, "no {name}"),
         }
     }
 }
@@ -255,6 +332,7 @@ fn write(path: &Path, content: &str) -> Result<(), Error> {
 enum Event {
     Exited(Exit),
     RelayExited,
+    DiallerExited,
     Ordered(Order),
     GuardianLost,
 }
@@ -264,7 +342,8 @@ async fn live(ground: Ground, mut parts: Parts, mut life: Life) {
     let reason = loop {
         let event = tokio::select! {
             exit = parts.guest.exited() => exit.map_or(Event::GuardianLost, Event::Exited),
-            Some(_) = parts.relay.exited() => Event::RelayExited,
+            Some(_) = parts.relay.process.exited() => Event::RelayExited,
+            Some(_) = parts.dialler.process.exited() => Event::DiallerExited,
             order = life.order() => Event::Ordered(order),
         };
         match event {
@@ -277,7 +356,7 @@ async fn live(ground: Ground, mut parts: Parts, mut life: Life) {
                 if let Err(error) = restart(&ground, &mut parts, &life).await {
                     break OffReason::Failed(error.to_string());
                 }
-                life.enter(Status::Running);
+                life.up(inside(&ground, &parts, &life));
             }
             Event::Exited(exit) if exit.success() => break OffReason::GuestShutdown,
             Event::Exited(exit) => {
@@ -285,12 +364,13 @@ async fn live(ground: Ground, mut parts: Parts, mut life: Life) {
                 break OffReason::Failed(format!("systemd-nspawn ended ({exit}): {words}"));
             }
             Event::RelayExited => {
-                tracing::warn!(machine = %life.shared.id, "the metadata relay ended; starting it again");
-                sleep(Duration::from_millis(200)).await;
-                match ground.guardian.spawn(parts.relay_spawn.clone()).await {
-                    Ok(relay) => parts.relay = relay,
-                    Err(error) => tracing::warn!(%error, "no metadata relay"),
-                }
+                parts.relay.replace(&ground.guardian, &life.shared.id).await;
+            }
+            Event::DiallerExited => {
+                parts
+                    .dialler
+                    .replace(&ground.guardian, &life.shared.id)
+                    .await;
             }
             Event::Ordered(order) => {
                 killed |= order == Order::Kill;
@@ -306,6 +386,16 @@ async fn live(ground: Ground, mut parts: Parts, mut life: Life) {
         Err(error) => OffReason::Failed(format!("{reason}, and then: {error}")),
     };
     life.enter(Status::Off(reason));
+}
+
+/// The way into the boot that there is now.
+fn inside(ground: &Ground, parts: &Parts, life: &Life) -> Inside {
+    let console = life.shared.console.path();
+    Inside::Container {
+        guardian: Arc::clone(&ground.guardian),
+        guest: parts.guest.pid,
+        dir: console.parent().unwrap_or(console).to_owned(),
+    }
 }
 
 async fn restart(ground: &Ground, parts: &mut Parts, life: &Life) -> Result<(), Error> {
@@ -350,7 +440,8 @@ async fn end(guardian: &Guardian, mut process: Process) {
 
 /// Ends whatever is left of a container. The disk is quiescent afterwards.
 async fn take_apart(ground: &Ground, parts: Parts, id: &str) -> Result<(), Error> {
-    end(&ground.guardian, parts.relay).await;
+    end(&ground.guardian, parts.dialler.process).await;
+    end(&ground.guardian, parts.relay.process).await;
     end(&ground.guardian, parts.guest).await;
     ground.vpc.leave(parts.lease).await;
     parts.disk.released().await?;

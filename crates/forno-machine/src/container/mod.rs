@@ -2,5 +2,7 @@
 
 mod boot;
 mod root;
+mod script;
 
 pub(crate) use boot::{Ground, launch, prepare};
+pub(crate) use script::run;

@@ -166,6 +166,29 @@ impl Guardian {
         }
     }
 
+    /// Starts a process that lives on, and writes into two named pipes.
+    pub(crate) async fn spawn_apart(
+        &self,
+        argv: Vec<String>,
+        stdout: &Path,
+        stderr: &Path,
+    ) -> Result<Process, Error> {
+        let request = Request::Start {
+            argv,
+            stdout: stdout.to_owned(),
+            stderr: stderr.to_owned(),
+        };
+        match self.call(request).await? {
+            (Reply::Spawned { pid }, Some(exit)) => Ok(Process { pid, exit }),
+            other => Err(unexpected(&other.0)),
+        }
+    }
+
+    /// Ends a process that was started, its descendants and their sessions.
+    pub(crate) async fn kill_all(&self, pid: u32) -> Result<(), Error> {
+        self.call(Request::KillAll { pid }).await.map(drop)
+    }
+
     /// Runs a program to its end and returns its output; anything but success
     /// is an error that carries what it said.
     pub(crate) async fn run(&self, argv: &[&str], input: &str) -> Result<String, Error> {

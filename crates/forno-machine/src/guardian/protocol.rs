@@ -22,6 +22,15 @@ pub(crate) enum Request {
         /// Standard output and error are appended here.
         output: PathBuf,
     },
+    /// Start a process that lives on, as the first does, with its streams apart
+    /// and into named pipes that somebody reads already.
+    Start {
+        argv: Vec<String>,
+        stdout: PathBuf,
+        stderr: PathBuf,
+    },
+    /// End a process with all of its descendants and their sessions.
+    KillAll { pid: u32 },
     /// Run a program to its end.
     Run { argv: Vec<String>, input: String },
     /// Signal a process that was spawned.
@@ -37,6 +46,7 @@ pub(crate) enum SignalName {
     Int,
     Term,
     Kill,
+    Stop,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -3,10 +3,11 @@
 //! One thread reads requests, one reaps. A child is reaped only under the lock
 //! under which it is started, so its end is never told before its start.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -14,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, wait, waitid,
 };
@@ -117,17 +119,21 @@ fn handle(shared: &Arc<Shared>, Call { id, request }: Call) {
             cwd,
             output,
         } => {
-            let mut state = shared.lock();
-            let reply = match spawn(&argv, &env, &cwd, &output, shared.namespaced) {
-                Ok(pid) => {
-                    state.children.insert(pid, Child::Spawned);
-                    Reply::Spawned { pid }
-                }
-                Err(error) => failed(&argv, &error),
-            };
-            state.reply(id, reply);
-            drop(state);
-            shared.changed.notify_all();
+            spawned(shared, id, &argv, || {
+                spawn(&argv, &env, &cwd, &output, shared.namespaced)
+            });
+        }
+        Request::Start {
+            argv,
+            stdout,
+            stderr,
+        } => spawned(shared, id, &argv, || start(&argv, &stdout, &stderr)),
+        Request::KillAll { pid } => {
+            let shared = Arc::clone(shared);
+            thread::spawn(move || {
+                kill_all(&shared, pid);
+                shared.lock().reply(id, Reply::Done);
+            });
         }
         Request::Run { argv, input } => {
             let shared = Arc::clone(shared);
@@ -154,6 +160,22 @@ fn handle(shared: &Arc<Shared>, Call { id, request }: Call) {
             shared.lock().reply(id, Reply::Leader { pid: leader });
         }
     }
+}
+
+/// Starts a process under the lock, so that its end is never told before its
+/// start.
+fn spawned(shared: &Shared, id: u64, argv: &[String], start: impl FnOnce() -> io::Result<u32>) {
+    let mut state = shared.lock();
+    let reply = match start() {
+        Ok(pid) => {
+            state.children.insert(pid, Child::Spawned);
+            Reply::Spawned { pid }
+        }
+        Err(error) => failed(argv, &error),
+    };
+    state.reply(id, reply);
+    drop(state);
+    shared.changed.notify_all();
 }
 
 fn failed(argv: &[String], error: &io::Error) -> Reply {
@@ -201,6 +223,28 @@ fn spawn(
         .stderr(log)
         .spawn()?;
     Ok(child.id())
+}
+
+fn start(argv: &[String], stdout: &Path, stderr: &Path) -> io::Result<u32> {
+    let child = command(argv)?
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(passage(stdout)?)
+        .stderr(passage(stderr)?)
+        .spawn()?;
+    Ok(child.id())
+}
+
+/// A named pipe for a process to write to. Opened without waiting: nobody may
+/// read it any more, and the guardian waits for nobody.
+fn passage(path: &Path) -> io::Result<File> {
+    let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let pipe = OpenOptions::new()
+        .write(true)
+        .custom_flags(nonblock)
+        .open(path)?;
+    rustix::fs::fcntl_setfl(&pipe, OFlags::WRONLY)?;
+    Ok(pipe)
 }
 
 fn run(shared: &Shared, argv: &[String], input: &str) -> io::Result<Reply> {
@@ -300,6 +344,7 @@ fn send_signal(pid: u32, signal: SignalName) {
         SignalName::Int => Signal::INT,
         SignalName::Term => Signal::TERM,
         SignalName::Kill => Signal::KILL,
+        SignalName::Stop => Signal::STOP,
     };
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         // Gone already is what was wanted.
@@ -320,14 +365,72 @@ fn processes() -> Vec<(u32, u32)> {
 }
 
 fn parent_of(pid: u32) -> Option<u32> {
+    stat_of(pid, 1)
+}
+
+fn session_of(pid: u32) -> Option<u32> {
+    stat_of(pid, 3)
+}
+
+/// A field of a process's status, counted from its state.
+fn stat_of(pid: u32, field: usize) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The program's name, in parentheses, may hold anything.
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+    rest.split_ascii_whitespace().nth(field)?.parse().ok()
 }
 
 fn is_child_of(pid: u32, parent: u32) -> bool {
     parent_of(pid) == Some(parent)
+}
+
+/// How often descendants are looked for: new ones may appear while the old ones
+/// are being killed.
+const HUNTS: u32 = 200;
+
+/// Ends a child with all of its descendants, and whoever is in a session that
+/// one of them leads.
+fn kill_all(shared: &Shared, pid: u32) {
+    // Only what is known not to be reaped.
+    if !shared.lock().children.contains_key(&pid) {
+        return;
+    }
+    // It starts nothing new while its descendants are looked for.
+    send_signal(pid, SignalName::Stop);
+    let mut family = BTreeSet::from([pid]);
+    for _ in 0..HUNTS {
+        let all = processes();
+        // Parents may come after their children in the list.
+        loop {
+            let more = all
+                .iter()
+                .filter(|(other, _)| !family.contains(other))
+                .filter(|(other, parent)| {
+                    family.contains(parent)
+                        || session_of(*other).is_some_and(|session| family.contains(&session))
+                })
+                .map(|(other, _)| *other)
+                .collect::<Vec<_>>();
+            if more.is_empty() {
+                break;
+            }
+            family.extend(more);
+        }
+        let targets = all
+            .iter()
+            .map(|(other, _)| *other)
+            .filter(|other| *other != pid && family.contains(other) && !is_zombie(*other))
+            .collect::<Vec<_>>();
+        if targets.is_empty() {
+            break;
+        }
+        for target in targets {
+            send_signal(target, SignalName::Kill);
+        }
+        let state = shared.lock();
+        drop(shared.changed.wait_timeout(state, Duration::from_millis(5)));
+    }
+    send_signal(pid, SignalName::Kill);
 }
 
 /// The child of `pid` that is the first process of an inner PID namespace.

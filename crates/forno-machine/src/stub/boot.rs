@@ -5,14 +5,16 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::metadata::{self, Identity};
 use super::reaper::Reaper;
 use super::scratch::Scratch;
+use super::script::Inside;
 use super::server;
 use crate::net::choose_ssh_port;
 use crate::run::{Life, Order};
-use crate::{Error, ErrorKind, Kind, Machine, MachineSpec, OffReason, Status, run};
+use crate::{Error, ErrorKind, Kind, Machine, MachineSpec, OffReason, Status, inside, run};
 
 /// Starts a stub. It is up when this returns.
 pub(crate) async fn launch(spec: MachineSpec) -> Result<Machine, Error> {
@@ -27,8 +29,15 @@ pub(crate) async fn launch(spec: MachineSpec) -> Result<Machine, Error> {
     let reaper = Reaper::start(&scratch)?;
     let (life, machine) = Life::new(&spec, Kind::Stub, ssh);
     note(&life, "stub: up\n");
-    life.enter(Status::Running);
-    tokio::spawn(live(Arc::new(listener), identity, scratch, reaper, life));
+    let boot = Boot::begin(&scratch, &life);
+    tokio::spawn(live(
+        Arc::new(listener),
+        identity,
+        scratch,
+        reaper,
+        boot,
+        life,
+    ));
     Ok(machine)
 }
 
@@ -37,10 +46,11 @@ async fn live(
     identity: Identity,
     scratch: Scratch,
     mut reaper: Reaper,
+    mut boot: Boot,
     mut life: Life,
 ) {
     let reason = loop {
-        let order = one_boot(&listener, &identity, &scratch, &mut life).await;
+        let order = one_boot(&listener, &identity, boot, &mut life).await;
         reaper.finish().await;
         match order {
             Order::Reboot => {
@@ -51,7 +61,7 @@ async fn live(
                     Ok(reaper) => reaper,
                     Err(error) => break OffReason::Failed(error.to_string()),
                 };
-                life.enter(Status::Running);
+                boot = Boot::begin(&scratch, &life);
             }
             Order::PowerOff => break OffReason::GuestShutdown,
             Order::Kill => break OffReason::Killed,
@@ -66,22 +76,43 @@ async fn live(
     }));
 }
 
+/// What belongs to one boot.
+struct Boot {
+    inside: Inside,
+    command_ended: mpsc::UnboundedReceiver<()>,
+}
+
+impl Boot {
+    /// The stub is up from here on.
+    fn begin(scratch: &Scratch, life: &Life) -> Self {
+        let (ended_sender, command_ended) = mpsc::unbounded_channel();
+        let inside = Inside {
+            scratch: scratch.clone(),
+            command_ended: ended_sender,
+            down: CancellationToken::new(),
+            commands: TaskTracker::new(),
+        };
+        life.up(inside::Inside::Stub(inside.clone()));
+        Self {
+            inside,
+            command_ended,
+        }
+    }
+}
+
 /// Serves until somebody, from inside or outside, ends this boot.
 async fn one_boot(
     listener: &Arc<TcpListener>,
     identity: &Identity,
-    scratch: &Scratch,
+    boot: Boot,
     life: &mut Life,
 ) -> Order {
-    let (ended_sender, mut command_ended) = mpsc::unbounded_channel();
-    let down = CancellationToken::new();
-    let serving = server::serve(
-        Arc::clone(listener),
-        identity,
-        scratch.clone(),
-        ended_sender,
-        down.clone(),
-    );
+    let Boot {
+        inside,
+        mut command_ended,
+    } = boot;
+    let (scratch, down) = (inside.scratch.clone(), inside.down.clone());
+    let serving = server::serve(Arc::clone(listener), identity, inside);
     tokio::pin!(serving);
     let order = loop {
         tokio::select! {

@@ -143,7 +143,7 @@ mount -o remount,bind,ro / || {
 cd "$HOME" && exec sh -c "$1"
 "#;
 
-fn shell(scratch: &Scratch, env: &[(String, String)], command: &str) -> Command {
+pub(super) fn shell(scratch: &Scratch, env: &[(String, String)], command: &str) -> Command {
     let mut shell = if rustix::process::geteuid().is_root() {
         let mut confined = Command::new("unshare");
         confined.args(["--mount", "--propagation", "private"]);
@@ -211,10 +211,10 @@ async fn tell(
 }
 
 /// The process group of a command.
-struct Group(Option<Pid>);
+pub(super) struct Group(Option<Pid>);
 
 impl Group {
-    fn of(child: &Child) -> Self {
+    pub(super) fn of(child: &Child) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         Self(id.and_then(Pid::from_raw))
     }
@@ -231,8 +231,13 @@ impl Group {
         self.send(signal);
     }
 
-    fn kill(&self) {
+    pub(super) fn kill(&self) {
         self.send(Signal::KILL);
+    }
+
+    /// Lets it live on, as far as it does.
+    pub(super) fn release(mut self) {
+        self.0 = None;
     }
 
     fn send(&self, signal: Signal) {

@@ -12,6 +12,8 @@ mod command;
 mod metadata;
 mod reaper;
 mod scratch;
+mod script;
 mod server;
 
 pub(crate) use boot::launch;
+pub(crate) use script::{Inside, run};

@@ -185,6 +185,7 @@ mod tests {
             public_address: [127, 0, 0, 2].into(),
             private_address: [172, 31, 0, 9].into(),
             imds_socket: dir.join("imds"),
+            services: Vec::new(),
         }
     }
 

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::command;
 use super::metadata::Identity;
 use super::scratch::Scratch;
+use super::script::Inside;
 
 /// What the connections of one boot share.
 #[derive(Debug, Clone)]
@@ -26,14 +27,14 @@ struct Context {
     commands: TaskTracker,
 }
 
-/// Serves until `down` is cancelled, and then until no command is left.
-pub(super) async fn serve(
-    listener: Arc<TcpListener>,
-    identity: &Identity,
-    scratch: Scratch,
-    command_ended: mpsc::UnboundedSender<()>,
-    down: CancellationToken,
-) {
+/// Serves until `inside.down` is cancelled, and then until no command is left.
+pub(super) async fn serve(listener: Arc<TcpListener>, identity: &Identity, inside: Inside) {
+    let Inside {
+        scratch,
+        command_ended,
+        down,
+        commands,
+    } = inside;
     let config = Arc::new(Config {
         keys: vec![identity.host_key.clone()],
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
@@ -47,7 +48,7 @@ pub(super) async fn serve(
         scratch,
         command_ended,
         down: down.clone(),
-        commands: TaskTracker::new(),
+        commands,
     };
     loop {
         tokio::select! {

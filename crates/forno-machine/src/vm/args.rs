@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use crate::net::text;
+use crate::relay::METADATA_ADDRESS;
 use crate::spec::machine_uuid;
 use crate::{Error, MachineSpec, helper, mac_address};
 
@@ -34,11 +35,15 @@ pub(super) fn command(
     accelerator: Accelerator,
 ) -> Result<Vec<String>, Error> {
     let uuid = machine_uuid(&spec.id);
-    let relay = shell_words::join([
-        text(helper_exe)?,
-        helper::RELAY_PIPE,
-        text(&spec.imds_socket)?,
-    ]);
+    let mut forwards = String::new();
+    let metadata = (80, spec.imds_socket.clone());
+    for (port, socket) in [&metadata].into_iter().chain(&spec.services) {
+        let relay = shell_words::join([text(helper_exe)?, helper::RELAY_PIPE, text(socket)?]);
+        forwards.push_str(&format!(
+            ",guestfwd=tcp:{METADATA_ADDRESS}:{port}-cmd:{}",
+            comma(&relay)
+        ));
+    }
     let (accel, cpu) = match accelerator {
         Accelerator::Kvm => ("kvm", "host"),
         Accelerator::Tcg => ("tcg,thread=multi", EMULATED_CPU),
@@ -75,8 +80,7 @@ pub(super) fn command(
         "-netdev",
         format!(
             "user,id={NETDEV},net=169.254.0.0/16,host=169.254.0.2,dns=169.254.0.3,\
-             dhcpstart=169.254.0.15,guestfwd=tcp:169.254.169.254:80-cmd:{}",
-            comma(&relay)
+             dhcpstart=169.254.0.15{forwards}"
         ),
     );
     // In slot 5, so that the guest calls it ens5 as on EC2.
@@ -116,6 +120,7 @@ mod tests {
             public_address: [127, 1, 2, 3].into(),
             private_address: [172, 31, 0, 9].into(),
             imds_socket: PathBuf::from("/a b/imds,1"),
+            services: vec![(9000, PathBuf::from("/s"))],
         };
         let argv = command(
             &spec,
@@ -125,10 +130,10 @@ mod tests {
         )
         .unwrap();
         assert!(argv.iter().any(|arg| arg.ends_with("file=/a,,b/disk")));
-        assert!(
-            argv.iter()
-                .any(|arg| arg.ends_with("-cmd:/bin/x __machine-relay-pipe '/a b/imds,,1'"))
-        );
+        assert!(argv.iter().any(|arg| arg.ends_with(
+            "-cmd:/bin/x __machine-relay-pipe '/a b/imds,,1',\
+                     guestfwd=tcp:169.254.169.254:9000-cmd:/bin/x __machine-relay-pipe /s"
+        )));
         let uuid = machine_uuid("i-0123");
         assert_eq!(uuid.len(), 36);
         assert!(uuid.starts_with("ec2"));

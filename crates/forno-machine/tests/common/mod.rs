@@ -15,12 +15,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use forno_machine::source::{self, SourceConfig, SourceDisk};
-use forno_machine::{Host, HostConfig, Kind, Machine, MachineSpec, copy_disk};
+use forno_machine::{Ended, Host, HostConfig, Kind, Machine, MachineSpec, Script, copy_disk};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
 use tokio::net::UnixListener;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
@@ -142,6 +143,7 @@ impl Site {
             public_address: Ipv4Addr::new(127, low.max(2), high, number),
             private_address,
             imds_socket,
+            services: Vec::new(),
         }
     }
 
@@ -409,4 +411,30 @@ pub fn with_environment(value: &[u8]) -> usize {
             .is_ok_and(|all| all.split(|&b| b == 0).any(|one| one.ends_with(value)))
     });
     with.count()
+}
+
+/// Runs a script as the machine's agent would; what it wrote, and how it ended.
+pub async fn agent(machine: &Machine, name: &str, text: &str) -> (String, String, Ended) {
+    let mut running = machine.run(script(name, text)).await.unwrap();
+    let (mut out, mut err) = (String::new(), String::new());
+    let (mut stdout, mut stderr) = (
+        running.stdout.take().unwrap(),
+        running.stderr.take().unwrap(),
+    );
+    let (o, e) = tokio::join!(
+        stdout.read_to_string(&mut out),
+        stderr.read_to_string(&mut err)
+    );
+    o.unwrap();
+    e.unwrap();
+    (out, err, running.ended().await)
+}
+
+pub fn script(name: &str, text: &str) -> Script {
+    Script {
+        name: name.to_owned(),
+        text: text.to_owned(),
+        folder: None,
+        env: vec![("AWS_SSM_INSTANCE_ID".to_owned(), "i-1".to_owned())],
+    }
 }

@@ -38,6 +38,7 @@ pub(crate) fn run(arguments: &ServeArgs, context: &Context) -> anyhow::Result<pr
         let credentials = pocket.credentials();
         for (name, value) in [
             ("AWS_ENDPOINT_URL", pocket.endpoint_url()),
+            ("FORNO_MACHINE_ENDPOINT", pocket.machine_endpoint()),
             ("AWS_ACCESS_KEY_ID", &credentials.access_key_id),
             ("AWS_SECRET_ACCESS_KEY", &credentials.secret_access_key),
             // The AWS CLI and boto3 read this one, every other SDK the next.
