@@ -12,7 +12,7 @@ use crate::ssm::{Refusal, RefusalKind};
 /// A failure of a link, with the machine it happened to.
 #[derive(Debug)]
 pub struct Error {
-    /// `user@address:port`.
+    /// `user@address:port`, or `user@i-…` over a session.
     pub peer: String,
     pub kind: ErrorKind,
 }

@@ -2,8 +2,11 @@
 
 pub mod api;
 pub mod channel;
+mod forward;
 
 pub use api::{
     CommandOutput, CommandState, DataKey, Ping, Refusal, RefusalKind, SessionOpened, Stage, Store,
     Systems,
 };
+pub use channel::InstancePort;
+pub use forward::Forward;

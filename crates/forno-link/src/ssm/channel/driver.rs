@@ -4,6 +4,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use futures::StreamExt;
 use tokio::io::DuplexStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
@@ -284,10 +285,11 @@ impl Driver<'_> {
         );
         let parted = timeout(settings.goodbye, async {
             pump.flush().await?;
-            pump.socket
-                .close(None)
-                .await
-                .map_err(|error| super::socket::describe(&error))
+            let closed = pump.socket.close(None).await;
+            closed.map_err(|error| super::socket::describe(&error))?;
+            // The gateway has read it all when it closes too.
+            while let Some(Ok(_)) = pump.socket.next().await {}
+            Ok::<_, String>(())
         });
         let parted = parted.await;
         tracing::debug!(?parted, "said goodbye to an agent");

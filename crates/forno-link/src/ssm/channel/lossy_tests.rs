@@ -34,7 +34,7 @@ impl Agent {
             created: 1,
             sequence: self.next,
             flags: 0,
-            id: Uuid::new_v4(),
+            id: Uuid::nil(),
             payload_type,
             payload,
         }

@@ -85,7 +85,7 @@ impl Machine {
         let outgoing = Outgoing::new(settings.chunk, settings.window, settings.repeats);
         Self {
             settings,
-            client: Uuid::new_v4(),
+            client: random_id(),
             started: now,
             started_at: wall
                 .duration_since(SystemTime::UNIX_EPOCH)
@@ -189,7 +189,7 @@ impl Machine {
             created: self.wall(now),
             sequence: 0,
             flags: 3,
-            id: Uuid::new_v4(),
+            id: random_id(),
             payload_type: PayloadType::None,
             payload: to_json(&Acknowledgement::of(&message)).into(),
         };
@@ -346,7 +346,7 @@ impl Machine {
             created: self.wall(now),
             sequence: self.outgoing.next(),
             flags: 0,
-            id: Uuid::new_v4(),
+            id: random_id(),
             payload_type,
             payload,
         };
@@ -474,6 +474,12 @@ impl Machine {
     pub fn held(&self) -> usize {
         self.unread_bytes + self.incoming.bytes()
     }
+}
+
+/// Of a generator that asks the kernel only now and then: there is one for every
+/// message.
+fn random_id() -> Uuid {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
 }
 
 #[cfg(test)]
