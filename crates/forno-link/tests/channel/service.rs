@@ -40,7 +40,6 @@ struct Session {
     out: Out,
     to_agent: mpsc::UnboundedSender<Bytes>,
     over: CancellationToken,
-    seen: Arc<Seen>,
 }
 
 #[derive(Debug)]
@@ -133,7 +132,7 @@ impl Service {
         #[expect(clippy::result_large_err, reason = "tungstenite's own")]
         let look = |request: &Request, response: Response| {
             assert_eq!(request.headers()["authorization"], "AWS4-HMAC-SHA256 test");
-            id = request.uri().path().rsplit('/').next().unwrap().to_owned();
+            id.push_str(request.uri().path().rsplit('/').next().unwrap());
             Ok(response)
         };
         let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, look).await else {
@@ -277,13 +276,12 @@ impl Systems for Service {
                 () = token.cancelled() => {}
             }
         });
-        self.seen.lock().unwrap().push(Arc::clone(&seen));
+        self.seen.lock().unwrap().push(seen);
         let session = Session {
             token: format!("first token of {id}"),
             out,
             to_agent,
             over,
-            seen,
         };
         let opened = self.opened(&id, &session);
         self.sessions.lock().unwrap().insert(id, session);
@@ -310,12 +308,10 @@ impl Systems for Service {
     }
 
     async fn terminate_session(&self, session_id: &str) -> Result<(), Refusal> {
+        self.terminated.lock().unwrap().push(session_id.to_owned());
         if let Some(session) = self.sessions.lock().unwrap().remove(session_id) {
             session.over.cancel();
-            let repeated = session.seen.repeated.load(Ordering::Relaxed);
-            println!("{session_id}: the agent repeated {repeated} messages");
         }
-        self.terminated.lock().unwrap().push(session_id.to_owned());
         Ok(())
     }
 

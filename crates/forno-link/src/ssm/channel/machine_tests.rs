@@ -15,7 +15,7 @@ pub(super) struct Bench {
 impl Bench {
     fn new() -> Self {
         let now = Instant::now();
-        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000);
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_hours(490_000);
         let mut machine = Machine::new(Settings::default(), now, wall);
         machine.connected(&SecretString::from("the token"));
         Self {
