@@ -5,6 +5,7 @@ mod agent;
 mod links;
 mod service;
 mod streams;
+mod tls;
 mod wire;
 
 use std::sync::Arc;

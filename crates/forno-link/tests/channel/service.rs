@@ -14,8 +14,10 @@ use forno_link::ssm::{
 };
 use futures::{SinkExt, StreamExt};
 use rand::Rng;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -44,6 +46,7 @@ struct Session {
 
 #[derive(Debug)]
 pub(crate) struct Service {
+    scheme: &'static str,
     address: SocketAddr,
     /// The port that is meant by 22.
     sshd: u16,
@@ -61,8 +64,13 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) async fn start(sshd: u16) -> Arc<Self> {
+        Self::start_with(sshd, None).await
+    }
+
+    pub(crate) async fn start_with(sshd: u16, tls: Option<TlsAcceptor>) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let service = Arc::new(Self {
+            scheme: if tls.is_some() { "wss" } else { "ws" },
             address: listener.local_addr().unwrap(),
             sshd,
             faults: Mutex::default(),
@@ -82,8 +90,19 @@ impl Service {
                     () = gateway.dead.cancelled() => return,
                     accepted = listener.accept() => accepted.unwrap(),
                 };
-                let gateway = Arc::clone(&gateway);
-                tokio::spawn(async move { gateway.connection(stream).await });
+                stream.set_nodelay(true).unwrap();
+                let (gateway, tls) = (Arc::clone(&gateway), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => gateway.connection(stream).await,
+                        Some(tls) => {
+                            // A client that does not trust it hangs up.
+                            if let Ok(stream) = tls.accept(stream).await {
+                                gateway.connection(stream).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         service
@@ -126,9 +145,8 @@ impl Service {
         panic!("{} sessions stay", self.sessions());
     }
 
-    async fn connection(&self, stream: TcpStream) {
+    async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let mut id = String::new();
-        stream.set_nodelay(true).unwrap();
         #[expect(clippy::result_large_err, reason = "tungstenite's own")]
         let look = |request: &Request, response: Response| {
             assert_eq!(request.headers()["authorization"], "AWS4-HMAC-SHA256 test");
@@ -316,7 +334,7 @@ impl Systems for Service {
     }
 
     async fn sign_stream(&self, stream_url: &str) -> Result<Vec<(String, String)>, Refusal> {
-        assert!(stream_url.starts_with("ws://"));
+        assert!(stream_url.starts_with(self.scheme));
         let signature = "AWS4-HMAC-SHA256 test".to_owned();
         Ok(vec![("Authorization".to_owned(), signature)])
     }
@@ -357,8 +375,9 @@ impl Service {
         SessionOpened {
             session_id: id.to_owned(),
             stream_url: format!(
-                "ws://{}/v1/data-channel/{id}?role=publish_subscribe",
-                self.address
+                "{}://localhost:{}/v1/data-channel/{id}?role=publish_subscribe",
+                self.scheme,
+                self.address.port()
             ),
             token: session.token.clone().into(),
         }

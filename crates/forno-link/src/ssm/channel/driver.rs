@@ -134,7 +134,14 @@ impl Lost {
 impl Driver<'_> {
     async fn run(&mut self) {
         let last = self.carry().await;
-        // Of a reader that is still there: first why, then that it is over.
+        if last.is_none() {
+            let rest = self.near.deliver(&mut self.machine);
+            let _ = self
+                .signals
+                .unless_over(self.port.settings.goodbye, rest)
+                .await;
+        }
+        // For a reader that is still there: first why, then that it is over.
         let end = self.machine.end().cloned().unwrap_or(End::Closed);
         if let Some(tell) = self.tell.take() {
             let _ = tell.send(Err(end.kind()));
@@ -263,7 +270,7 @@ impl Driver<'_> {
                 }
                 Err((Some(RefusalKind::Unknown | RefusalKind::Denied), why)) => {
                     return Err(End::Failed(format!(
-                        "the connection was lost ({}) and the session is over: {why}",
+                        "the connection was lost ({}) and the session cannot go on: {why}",
                         lost.why
                     )));
                 }

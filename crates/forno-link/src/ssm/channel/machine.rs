@@ -25,6 +25,9 @@ use crate::ssm::DataKey;
 /// So much may wait for the reader before nothing more is taken in.
 const UNREAD: usize = 1024 * 1024;
 
+/// What keeping a message costs besides its bytes.
+const COST: usize = 128;
+
 /// So many acknowledgements may wait for the socket.
 const UNSENT: usize = 4096;
 
@@ -183,7 +186,9 @@ impl Machine {
         });
     }
 
-    fn output(&mut self, message: Message, now: Instant) {
+    fn output(&mut self, mut message: Message, now: Instant) {
+        // A slice would keep the socket's whole buffer.
+        message.payload = Bytes::copy_from_slice(&message.payload);
         let receipt = Message {
             kind: MessageType::Acknowledge,
             created: self.wall(now),
@@ -244,7 +249,7 @@ impl Machine {
                 // Agents of before 2.3 shake no hands.
                 self.phase = Phase::Open;
                 if !payload.is_empty() {
-                    self.unread_bytes += payload.len();
+                    self.unread_bytes += payload.len() + COST;
                     self.unread.push_back(payload);
                 }
             }
@@ -366,7 +371,7 @@ impl Machine {
     /// What arrived, in order.
     pub fn read(&mut self) -> Option<Bytes> {
         let bytes = self.unread.pop_front()?;
-        self.unread_bytes -= bytes.len();
+        self.unread_bytes -= bytes.len() + COST;
         Some(bytes)
     }
 
@@ -470,7 +475,7 @@ impl Machine {
         self.outgoing.window()
     }
 
-    /// Bytes that arrived and were not read, in order or not.
+    /// What arrived and was not read, in order or not, with what it costs to keep.
     pub fn held(&self) -> usize {
         self.unread_bytes + self.incoming.bytes()
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use futures::{Sink, Stream};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::time::Sleep;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,17 @@ impl Near {
             written: None,
             gone: false,
             buffer: vec![0; chunk.max(1)],
+        }
+    }
+
+    /// What arrived and was not handed over yet, without a connection.
+    pub(super) async fn deliver(&mut self, machine: &mut Machine) {
+        while !self.gone {
+            if self.unread.is_empty() {
+                let Some(bytes) = machine.read() else { return };
+                self.unread = bytes;
+            }
+            self.gone = self.io.write_all_buf(&mut self.unread).await.is_err();
         }
     }
 }
@@ -261,7 +272,8 @@ impl<'a> Pump<'a> {
                 Message::Close(_) => return Err(closing(&message)),
                 // A ping is answered by the next flush.
                 Message::Ping(_) => self.unflushed = true,
-                Message::Text(_) | Message::Pong(_) | Message::Frame(_) => {}
+                Message::Pong(_) => self.heard = true,
+                Message::Text(_) | Message::Frame(_) => {}
             }
         }
         Ok(moved)
