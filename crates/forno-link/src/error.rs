@@ -147,6 +147,9 @@ impl ErrorKind {
             Self::NotConnected(_) => Some(
                 "a machine registers within a minute of its start: does its image have the SSM agent, its instance profile AmazonSSMManagedInstanceCore, and its subnet a way to Systems Manager?".into(),
             ),
+            Self::Channel(_) => Some(
+                "sessions are carried by ssmmessages.REGION.amazonaws.com, port 443: is it reached from here, and by the machine's agent?".into(),
+            ),
             Self::Encryption(_) => Some(
                 "the key is in Systems Manager's Session Manager preferences of this account and region".into(),
             ),
