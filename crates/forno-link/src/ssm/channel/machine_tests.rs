@@ -463,6 +463,12 @@ fn a_socket_that_is_not_read_repeats_nothing() {
     assert!(bench.frames().is_empty());
     bench.machine.listen(true, bench.now);
     assert_eq!(bench.machine.deadline(), Some(bench.now + 10 * MS));
+    // Nor was the way a slow one.
+    bench.acknowledge(1);
+    bench.machine.write(b"two", bench.now);
+    bench.frames();
+    assert_eq!(bench.machine.deadline(), Some(bench.now + 10 * MS));
+    assert_eq!(bench.machine.window(), 16);
 }
 
 #[test]

@@ -270,8 +270,8 @@ impl Outgoing {
     /// Time in which no acknowledgement could be seen does not count.
     pub(super) fn waited(&mut self, time: Duration) {
         for sent in &mut self.unacknowledged {
-            if let Some(last) = &mut sent.last {
-                last.at += time;
+            for put in [&mut sent.first, &mut sent.last].into_iter().flatten() {
+                put.at += time;
             }
         }
     }
