@@ -47,7 +47,7 @@ impl Dial {
     pub(super) async fn dial(&self, within: Duration) -> Result<(Stream, Hangup), ErrorKind> {
         let dialled = async {
             match self {
-                Self::Tcp(address) => tcp(*address).await,
+                Self::Tcp(address) => tcp(*address, within).await,
                 Self::Session(port) => {
                     let stream = port.open().await?;
                     let hangup = Hangup(Line::Session(stream.hangup()));
@@ -61,11 +61,12 @@ impl Dial {
     }
 }
 
-async fn tcp(address: SocketAddr) -> Result<(Stream, Hangup), ErrorKind> {
+async fn tcp(address: SocketAddr, within: Duration) -> Result<(Stream, Hangup), ErrorKind> {
     let stream = TcpStream::connect(address)
         .await
         .map_err(|error| match error.kind() {
             std::io::ErrorKind::ConnectionRefused => ErrorKind::Refused,
+            std::io::ErrorKind::TimedOut => ErrorKind::ConnectTimedOut(within),
             _ => ErrorKind::Unreachable(error),
         })?;
     // Without it every small command waits 40 ms for a delayed acknowledgement.

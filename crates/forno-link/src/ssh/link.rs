@@ -145,13 +145,7 @@ impl Link for SshLink {
     }
 
     async fn close(&self) {
-        let forward = &self.forward;
-        drop(
-            forward
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        *self.forward.lock().unwrap_or_else(PoisonError::into_inner) = None;
         if let Some(session) = self.replace(None) {
             session.close().await;
         }
