@@ -176,7 +176,7 @@ impl Site {
 
 async fn guest(bench: &Bench, address: SocketAddr) -> Guest {
     let mut target = SshTarget {
-        address,
+        dial: address.into(),
         ..bench.server.target()
     };
     target.timing.keepalive = Some(Duration::from_millis(500));
@@ -575,7 +575,7 @@ async fn abandon(
     drop(guest);
     let address = site.relay.address;
     let target = SshTarget {
-        address,
+        dial: address.into(),
         ..site.bench.server.target()
     };
     runtime.spawn(async move {

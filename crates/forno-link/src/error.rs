@@ -7,10 +7,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::ssm::{Refusal, RefusalKind};
+
 /// A failure of a link, with the machine it happened to.
 #[derive(Debug)]
 pub struct Error {
-    /// `user@address:port`.
+    /// `user@address:port`, or `user@i-…` over a session.
     pub peer: String,
     pub kind: ErrorKind,
 }
@@ -66,8 +68,28 @@ pub enum ErrorKind {
         expected: String,
         found: String,
     },
+    /// The agent of the machine is not online, by the service's own words.
+    #[error("the machine's SSM agent is not online: {0}")]
+    NotConnected(String),
+    /// The session that was to carry the connection.
+    #[error("the session's data channel failed: {0}")]
+    Channel(String),
+    #[error("the session is encrypted by KMS: {0}")]
+    Encryption(String),
+    /// Systems Manager said no.
+    #[error("{0}")]
+    Systems(Refusal),
     #[error("{0} is not possible over this link")]
     Unsupported(&'static str),
+}
+
+impl From<Refusal> for ErrorKind {
+    fn from(refusal: Refusal) -> Self {
+        match refusal.kind {
+            RefusalKind::NotConnected => Self::NotConnected(refusal.message),
+            _ => Self::Systems(refusal),
+        }
+    }
 }
 
 pub(crate) fn seconds(duration: &Duration) -> String {
@@ -122,6 +144,18 @@ impl ErrorKind {
             Self::AuthFailed { user, .. } => Some(format!(
                 "is `{user}` the image's own user (Debian: admin, Ubuntu: ubuntu, Amazon Linux: ec2-user), and does cloud-init put the key pair's key in place?"
             )),
+            Self::NotConnected(_) => Some(
+                "a machine registers within a minute of its start: does its image have the SSM agent, its instance profile AmazonSSMManagedInstanceCore, and its subnet a way to Systems Manager?".into(),
+            ),
+            Self::Channel(_) => Some(
+                "sessions are carried by ssmmessages.REGION.amazonaws.com, port 443: is it reached from here, and by the machine's agent?".into(),
+            ),
+            Self::Encryption(_) => Some(
+                "the key is in Systems Manager's Session Manager preferences of this account and region".into(),
+            ),
+            Self::Systems(refusal) if refusal.kind == RefusalKind::Denied => Some(
+                "sessions need ssm:StartSession (on the instance and the document AWS-StartSSHSession), ssm:ResumeSession, ssm:TerminateSession and ssmmessages:OpenDataChannel".into(),
+            ),
             _ => None,
         }
     }
@@ -138,7 +172,9 @@ impl ErrorKind {
                 | Self::Handshake(_)
                 | Self::Lost(_)
                 | Self::AuthFailed { .. }
-        )
+                | Self::NotConnected(_)
+                | Self::Channel(_)
+        ) || matches!(self, Self::Systems(refusal) if refusal.kind == RefusalKind::Unreachable)
     }
 }
 

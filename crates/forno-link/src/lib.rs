@@ -1,8 +1,8 @@
 //! How a machine is reached.
 //!
-//! A [`Link`] runs commands on one machine and moves files to and from it. Today
-//! there is one kind, SSH ([`ssh::connect`]); links over SSM can stand beside it,
-//! because nothing above this crate names a protocol.
+//! A [`Link`] runs commands on one machine and moves files to and from it. One
+//! kind is SSH ([`ssh::connect`]), by TCP or, where a machine has no open port, by
+//! a session of Systems Manager. Nothing above this crate names a protocol.
 //!
 //! What a link promises:
 //!
@@ -34,5 +34,5 @@ pub use identity::{HostKey, HostKeyPair, Identity};
 pub use link::{Captured, Command, Exit, Link, Output, Sink, SshAccess, Stdin, capture};
 pub use remote::TERMINATE;
 pub use shell::{ShellOptions, shell};
-pub use ssh::{Attempt, Auth, SshLink, SshTarget, Timing, Watch, connect};
+pub use ssh::{Attempt, Auth, Dial, SshLink, SshTarget, Timing, Watch, connect};
 pub use transfer::{FileTarget, Progress, TreeTarget};

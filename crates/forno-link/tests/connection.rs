@@ -107,7 +107,7 @@ async fn a_server_that_comes_up_late_is_found() {
     let (_held, front) = closed_port();
     let back = server.address;
     let mut target = server.target();
-    target.address = front;
+    target.dial = front.into();
     let connecting = tokio::spawn(async move {
         connect(target, Duration::from_mins(1), &Watch::none(), &never()).await
     });

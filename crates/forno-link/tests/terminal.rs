@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         && mode == "--shell"
     {
         let target = SshTarget::new(
-            address.parse().unwrap(),
+            address.parse::<std::net::SocketAddr>().unwrap(),
             user.clone(),
             host_key.parse().unwrap(),
             Auth::Agent(PathBuf::from(agent)),

@@ -1,5 +1,6 @@
 //! A failed bake whose machine is kept for a look at it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -41,7 +42,7 @@ async fn a_kept_machine_can_be_looked_into_until_the_bake_is_told_to_end() {
     let connection = folder.connection().unwrap().unwrap();
     let target = SshTarget::new(
         format!("{}:{}", connection.address, connection.port)
-            .parse()
+            .parse::<SocketAddr>()
             .unwrap(),
         connection.user,
         connection.host_key.parse().unwrap(),

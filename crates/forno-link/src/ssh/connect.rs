@@ -1,8 +1,7 @@
-//! From an address to a link, patiently: a machine that comes up refuses,
+//! From a way to a machine to a link, patiently: a machine that comes up refuses,
 //! resets and hangs before it answers, and each attempt is shown.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::dial::Dial;
 use super::link::SshLink;
 use super::session::Session;
 use crate::{Error, ErrorKind, HostKey, Identity};
@@ -17,7 +17,7 @@ use crate::{Error, ErrorKind, HostKey, Identity};
 /// Which machine, as whom.
 #[derive(Clone, Debug)]
 pub struct SshTarget {
-    pub address: SocketAddr,
+    pub dial: Dial,
     pub user: String,
     /// The only key that the machine may show.
     pub host_key: HostKey,
@@ -29,23 +29,28 @@ pub struct SshTarget {
 
 impl SshTarget {
     pub fn new(
-        address: SocketAddr,
+        dial: impl Into<Dial>,
         user: impl Into<String>,
         host_key: HostKey,
         auth: Auth,
     ) -> Self {
+        let dial = dial.into();
+        let timing = match &dial {
+            Dial::Tcp(_) => Timing::default(),
+            Dial::Session(_) => Timing::of_sessions(),
+        };
         Self {
-            address,
+            dial,
             user: user.into(),
             host_key,
             auth,
             agent_socket: None,
-            timing: Timing::default(),
+            timing,
         }
     }
 
     pub(crate) fn peer(&self) -> String {
-        format!("{}@{}", self.user, self.address)
+        format!("{}@{}", self.user, self.dial)
     }
 }
 
@@ -74,9 +79,28 @@ pub struct Timing {
     /// in place, or the system still refuses all logins while it boots.
     pub auth_patience: Duration,
     pub auth_pause: Duration,
-    /// Between signs of life on an idle connection; default 15 s. Three
-    /// unanswered ones end it.
+    /// Between signs of life on an idle connection; default 15 s.
     pub keepalive: Option<Duration>,
+    /// So many of them without an answer end it.
+    pub unanswered: usize,
+}
+
+impl Timing {
+    /// Sessions take seconds to start, carry at most a megabyte a second, and are
+    /// looked for again for minutes when their connection is lost. They end after
+    /// some minutes without a byte, at the earliest after one.
+    pub fn of_sessions() -> Self {
+        Self {
+            dial: Duration::from_secs(90),
+            handshake: Duration::from_mins(2),
+            auth: Duration::from_mins(1),
+            open: Duration::from_mins(1),
+            pause: Duration::from_secs(2),
+            keepalive: Some(Duration::from_secs(30)),
+            unanswered: 12,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Timing {
@@ -90,6 +114,7 @@ impl Default for Timing {
             auth_patience: Duration::from_mins(1),
             auth_pause: Duration::from_secs(3),
             keepalive: None,
+            unanswered: 3,
         }
     }
 }

@@ -1,21 +1,27 @@
 //! The SSH kind of link: a target, and the connection to it that is current.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{Auth, SshTarget, Watch, establish};
+use super::dial::Dial;
 use super::exec;
 use super::session::Session;
 use crate::link::{Command, Exit, Link, Sink, SshAccess};
+use crate::ssm::Forward;
 use crate::{Error, ErrorKind};
 
 /// A link over SSH.
 pub struct SshLink {
     target: SshTarget,
     current: Mutex<Option<Arc<Session>>>,
+    /// For foreign clients, where the machine has no address: made when one asks.
+    forward: Mutex<Option<Forward>>,
 }
 
 impl SshLink {
@@ -23,6 +29,7 @@ impl SshLink {
         Self {
             target,
             current: Mutex::new(Some(Arc::new(session))),
+            forward: Mutex::new(None),
         }
     }
 
@@ -60,6 +67,24 @@ impl SshLink {
         }
     }
 
+    /// Where a foreign client finds the machine.
+    fn address(&self) -> Option<SocketAddr> {
+        let port = match &self.target.dial {
+            Dial::Tcp(address) => return Some(*address),
+            Dial::Session(port) => port,
+        };
+        let mut forward = self.forward.lock().unwrap_or_else(PoisonError::into_inner);
+        if forward.is_none() {
+            Handle::try_current().ok()?;
+            let tell = |error: Error| tracing::warn!(%error, "a forwarded connection failed");
+            match Forward::listen(port.clone(), 0, tell) {
+                Ok(made) => *forward = Some(made),
+                Err(error) => tracing::warn!(%error, "cannot listen on loopback"),
+            }
+        }
+        forward.as_ref().map(Forward::address)
+    }
+
     fn error(&self, kind: ErrorKind) -> Error {
         Error::new(self.target.peer(), kind)
     }
@@ -85,7 +110,7 @@ impl Link for SshLink {
             Auth::Agent(_) => return None,
         };
         Some(SshAccess {
-            address: self.target.address,
+            address: self.address()?,
             user: self.target.user.clone(),
             host_key: self.target.host_key.clone(),
             public_key,
@@ -120,6 +145,7 @@ impl Link for SshLink {
     }
 
     async fn close(&self) {
+        *self.forward.lock().unwrap_or_else(PoisonError::into_inner) = None;
         if let Some(session) = self.replace(None) {
             session.close().await;
         }

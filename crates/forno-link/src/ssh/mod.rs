@@ -1,11 +1,13 @@
 //! Links over SSH, by russh. Its types stay inside: it changes often.
 
 mod connect;
+mod dial;
 mod exec;
 mod handler;
 mod link;
 mod session;
 
 pub use connect::{Attempt, Auth, SshTarget, Timing, Watch, connect};
+pub use dial::Dial;
 pub(crate) use exec::signal as signal_name;
 pub use link::SshLink;

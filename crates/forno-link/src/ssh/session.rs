@@ -1,7 +1,6 @@
 //! One connection: dialled, its host key checked, logged in.
 
 use std::borrow::Cow;
-use std::net::{Shutdown, TcpStream as StdTcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +8,11 @@ use russh::client::{self, Handle};
 use russh::keys::agent::client::AgentClient;
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg};
 use russh::{Disconnect, MethodSet, Preferred, cipher};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::connect::{Auth, SshTarget};
+use super::connect::{Auth, SshTarget, Timing};
+use super::dial::Hangup;
 use super::handler::{ClientHandler, Facts, describe};
 use crate::ErrorKind;
 
@@ -30,16 +29,14 @@ const CIPHERS: &[cipher::Name] = &[
     cipher::AES_256_CTR,
 ];
 
-/// Fifteen seconds of silence ask the machine for a sign of life; after three
-/// without answer it counts as gone.
+/// So much silence asks the machine for a sign of life.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 pub(super) struct Session {
     handle: Handle<ClientHandler>,
     facts: Arc<Facts>,
-    /// The same socket once more: russh's task owns the other, and shutting this
-    /// one ends it for certain.
-    socket: StdTcpStream,
+    /// Ends it for certain, with the session.
+    hangup: Hangup,
     pub(super) channels: Arc<Semaphore>,
 }
 
@@ -47,33 +44,14 @@ impl Session {
     /// One attempt.
     pub(super) async fn open(target: &SshTarget) -> Result<Self, ErrorKind> {
         let timing = &target.timing;
-        let stream = match timeout(timing.dial, TcpStream::connect(target.address)).await {
-            Err(_) => return Err(ErrorKind::ConnectTimedOut(timing.dial)),
-            Ok(Err(error)) => {
-                return Err(match error.kind() {
-                    std::io::ErrorKind::ConnectionRefused => ErrorKind::Refused,
-                    std::io::ErrorKind::TimedOut => ErrorKind::ConnectTimedOut(timing.dial),
-                    _ => ErrorKind::Unreachable(error),
-                });
-            }
-            Ok(Ok(stream)) => stream,
-        };
-        // Without it every small command waits 40 ms for a delayed acknowledgement.
-        let (stream, socket) = stream
-            .set_nodelay(true)
-            .and_then(|()| stream.into_std())
-            .and_then(|socket| {
-                let other = socket.try_clone()?;
-                Ok((TcpStream::from_std(socket)?, Hangup(Some(other))))
-            })
-            .map_err(ErrorKind::Unreachable)?;
+        let (stream, hangup) = target.dial.dial(timing.dial).await?;
 
         let facts = Arc::new(Facts::default());
         let handler = ClientHandler {
             expected: target.host_key.clone(),
             facts: Arc::clone(&facts),
         };
-        let config = Arc::new(config(target.timing.keepalive));
+        let config = Arc::new(config(timing));
         let handle = match timeout(
             timing.handshake,
             client::connect_stream(config, stream, handler),
@@ -92,7 +70,9 @@ impl Session {
                         expected: target.host_key.fingerprint(),
                         found,
                     },
-                    None => ErrorKind::Handshake(describe(&error)),
+                    None => hangup
+                        .reason()
+                        .unwrap_or_else(|| ErrorKind::Handshake(describe(&error))),
                 });
             }
             Ok(Ok(handle)) => handle,
@@ -100,7 +80,7 @@ impl Session {
         let mut session = Self {
             handle,
             facts,
-            socket: socket.keep(),
+            hangup,
             channels: Arc::new(Semaphore::new(CHANNELS)),
         };
         match timeout(timing.auth, session.log_in(target)).await {
@@ -170,7 +150,10 @@ impl Session {
 
     /// Why it ended.
     pub(super) fn lost(&self) -> ErrorKind {
-        ErrorKind::Lost(self.facts.end())
+        ErrorKind::Lost(match self.hangup.reason() {
+            Some(reason @ ErrorKind::Channel(_)) => reason.to_string(),
+            _ => self.facts.end(),
+        })
     }
 
     pub(super) async fn channel(
@@ -197,30 +180,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        let _ = self.socket.shutdown(Shutdown::Both);
-    }
-}
-
-/// Ends a half-made connection; russh's own task would go on with it.
-struct Hangup(Option<StdTcpStream>);
-
-impl Hangup {
-    fn keep(mut self) -> StdTcpStream {
-        self.0.take().expect("is taken once")
-    }
-}
-
-impl Drop for Hangup {
-    fn drop(&mut self) {
-        if let Some(socket) = &self.0 {
-            let _ = socket.shutdown(Shutdown::Both);
-        }
-    }
-}
-
-fn config(keepalive: Option<Duration>) -> client::Config {
+fn config(timing: &Timing) -> client::Config {
     client::Config {
         // The defaults for the rest keep the markers for strict key exchange and
         // extension info, without which Terrapin is not prevented.
@@ -229,8 +189,8 @@ fn config(keepalive: Option<Duration>) -> client::Config {
             compression: Cow::Borrowed(&[russh::compression::NONE]),
             ..Preferred::DEFAULT
         },
-        keepalive_interval: Some(keepalive.unwrap_or(KEEPALIVE)),
-        keepalive_max: 3,
+        keepalive_interval: Some(timing.keepalive.unwrap_or(KEEPALIVE)),
+        keepalive_max: timing.unanswered,
         nodelay: true,
         ..client::Config::default()
     }

@@ -1,8 +1,12 @@
 //! Machines without an open port, reached through AWS Systems Manager.
 
 pub mod api;
+pub mod channel;
+mod forward;
 
 pub use api::{
     CommandOutput, CommandState, DataKey, Ping, Refusal, RefusalKind, SessionOpened, Stage, Store,
     Systems,
 };
+pub use channel::InstancePort;
+pub use forward::Forward;
