@@ -66,6 +66,16 @@ pub enum ErrorKind {
         expected: String,
         found: String,
     },
+    /// The agent of Systems Manager does not answer, or there is none.
+    #[error("not reachable through Systems Manager: {0}")]
+    Unmanaged(String),
+    #[error("the machine has no user `{0}`")]
+    NoUser(String),
+    /// AWS refused a call, in its own words.
+    #[error("{0}")]
+    Service(String),
+    #[error("{0} cannot be passed without a bucket")]
+    NeedsStore(&'static str),
     #[error("{0} is not possible over this link")]
     Unsupported(&'static str),
 }
@@ -122,6 +132,16 @@ impl ErrorKind {
             Self::AuthFailed { user, .. } => Some(format!(
                 "is `{user}` the image's own user (Debian: admin, Ubuntu: ubuntu, Amazon Linux: ec2-user), and does cloud-init put the key pair's key in place?"
             )),
+            Self::Unmanaged(_) => Some(format!(
+                "usually one of these is missing: {}",
+                crate::ssm::NEEDS.join("; ")
+            )),
+            Self::NoUser(_) => Some(
+                "the image's own user is Debian: admin, Ubuntu: ubuntu, Amazon Linux: ec2-user; root is everywhere".into(),
+            ),
+            Self::NeedsStore(_) => Some(
+                "set `[builder.ssm] bucket`: what Run Command itself is given stays readable in its history and in CloudTrail, and is slow".into(),
+            ),
             _ => None,
         }
     }
@@ -138,6 +158,7 @@ impl ErrorKind {
                 | Self::Handshake(_)
                 | Self::Lost(_)
                 | Self::AuthFailed { .. }
+                | Self::Unmanaged(_)
         )
     }
 }

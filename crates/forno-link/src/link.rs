@@ -142,6 +142,9 @@ pub struct Command {
     /// As root, by `sudo -n` unless root already.
     pub sudo: bool,
     pub stdin: Stdin,
+    /// The standard input holds no secret: a link may pass it where it can be
+    /// read later. None does unless this is said.
+    pub public_stdin: bool,
     /// All together.
     pub timeout: Option<Duration>,
     /// Without any byte in either direction.
@@ -155,6 +158,7 @@ impl Command {
             script: script.into(),
             sudo: false,
             stdin: Stdin::Empty,
+            public_stdin: false,
             timeout: None,
             idle_timeout: None,
         }
@@ -185,6 +189,11 @@ impl Command {
 
     pub fn stdin(mut self, stdin: Stdin) -> Self {
         self.stdin = stdin;
+        self
+    }
+
+    pub fn public_stdin(mut self) -> Self {
+        self.public_stdin = true;
         self
     }
 
