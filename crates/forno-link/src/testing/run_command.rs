@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -55,6 +55,7 @@ pub struct Machine(Arc<Inner>);
 struct Inner {
     dir: TempDir,
     agent: Mutex<Agent>,
+    path: Mutex<String>,
     runs: Mutex<BTreeMap<String, Run>>,
     next: AtomicU64,
     workers: Semaphore,
@@ -135,6 +136,7 @@ impl Machine {
                 online: true,
                 last: SystemTime::now(),
             }),
+            path: Mutex::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
             runs: Mutex::default(),
             next: AtomicU64::new(1),
             workers: Semaphore::new(WORKERS),
@@ -205,6 +207,14 @@ impl Machine {
         runs.values().map(|run| run.script.clone()).collect()
     }
 
+    /// Scripts that have not ended.
+    pub fn underway(&self) -> usize {
+        let runs = lock(&self.0.runs);
+        runs.values()
+            .filter(|run| run.stage == Stage::Underway)
+            .count()
+    }
+
     /// How often it was asked where all commands stand.
     pub fn looks(&self) -> u64 {
         self.0.looks.load(Ordering::SeqCst)
@@ -232,6 +242,16 @@ impl Machine {
         let mut agent = lock(&self.0.agent);
         agent.online = true;
         agent.last = SystemTime::now();
+    }
+
+    /// Whether a presigned URL was ever an argument of a process.
+    pub fn exposed(&self) -> bool {
+        self.0.store.0.exposed.load(Ordering::SeqCst)
+    }
+
+    /// Where scripts find programs.
+    pub fn set_path(&self, path: impl Into<String>) {
+        *lock(&self.0.path) = path.into();
     }
 
     /// So many requests to the store are turned away.
@@ -281,10 +301,7 @@ impl Machine {
         command
             .arg(&path)
             .env_clear()
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
+            .env("PATH", lock(&inner.path).as_str())
             .env("FORNO_STUB_MEMORY", inner.dir.path().join("memory"))
             .env("FORNO_STUB_BOOT_ID", inner.dir.path().join("boot_id"))
             .current_dir("/")
@@ -456,6 +473,8 @@ struct Bucket {
     signed: Mutex<BTreeSet<String>>,
     puts: AtomicU64,
     failing: AtomicU32,
+    /// A URL was an argument of a process.
+    exposed: AtomicBool,
 }
 
 impl Objects {
@@ -467,6 +486,7 @@ impl Objects {
             signed: Mutex::default(),
             puts: AtomicU64::new(0),
             failing: AtomicU32::new(0),
+            exposed: AtomicBool::new(false),
         }));
         let bucket = Arc::downgrade(&objects.0);
         tokio::spawn(async move {
@@ -499,6 +519,7 @@ impl Bucket {
             }
         }
         let request = head.split(" HTTP/").next()?.to_owned();
+        self.look_for_arguments();
         let header = |name: &str| {
             let mut lines = head.lines();
             lines.find_map(|line| {
@@ -521,6 +542,16 @@ impl Bucket {
         stream.write_all(head.as_bytes()).await.ok()?;
         stream.write_all(&content).await.ok()?;
         stream.shutdown().await.ok()
+    }
+
+    /// Whoever asks still runs.
+    fn look_for_arguments(&self) {
+        for entry in fs_err::read_dir("/proc").into_iter().flatten().flatten() {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&line).contains("X-Amz-Signature=") {
+                self.exposed.store(true, Ordering::SeqCst);
+            }
+        }
     }
 
     fn status(&self, request: &str, body: Bytes) -> (&'static str, Bytes) {
