@@ -194,8 +194,8 @@ async fn an_input_that_stays_open_gets_more_later() {
     });
     let seen = || captured.clone().output(Exit::Code(0)).stdout;
     for word in ["one", "two"] {
-        let line = Bytes::from(format!("{word}\n"));
-        sender.send(Ok(line)).await.unwrap();
+        let answer = Bytes::from(format!("{word}\n"));
+        sender.send(Ok(answer)).await.unwrap();
         let mut all = String::new();
         until("it is answered", || {
             all.push_str(&seen());
@@ -279,7 +279,7 @@ async fn what_a_killed_forno_leaves_ends_by_itself() {
     let runtime = runtime.join().unwrap();
     let marks = machine.dir().to_owned();
     let script = format!(
-        "trap '' TERM; sleep 4751 & echo >{0}/begun; cat >/dev/null; echo >{0}/closed; sleep 4752",
+        "sleep 4751 & echo >{0}/begun; cat >/dev/null; echo >{0}/closed; sleep 4752",
         marks.display()
     );
     let other = machine.clone();
@@ -291,7 +291,7 @@ async fn what_a_killed_forno_leaves_ends_by_itself() {
         drop(sender);
     });
     until("it runs", || marks.join("begun").exists()).await;
-    assert_eq!(processes("4751"), 1);
+    until("with a child", || processes("4751") == 1).await;
     runtime.shutdown_background();
     until("it is gone", || processes("4751") + processes("4752") == 0).await;
     assert!(marks.join("closed").exists());
@@ -435,6 +435,41 @@ async fn without_a_store_little_is_possible() {
     fs_err::write(&there, vec![b'y'; 3 << 20]).unwrap();
     let error = download().await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::NeedsStore(_)), "{error}");
+}
+
+#[tokio::test]
+async fn one_asks_for_all_and_only_while_somebody_waits() {
+    let machine = Machine::new().await;
+    let pace = Duration::from_millis(100);
+    let commands = ssm::Commands::with_pace(
+        Arc::new(machine.clone()),
+        ssm::Pace {
+            first: pace,
+            most: pace,
+        },
+    );
+    let mut links = Vec::new();
+    for _ in 0..5 {
+        let target = SsmTarget {
+            commands: commands.clone(),
+            ..machine.target()
+        };
+        links.push(machine.link_to(target).await);
+    }
+    let (started, before) = (std::time::Instant::now(), machine.looks());
+    let all = (0..20).map(|n| {
+        let link = Arc::clone(&links[n % links.len()]);
+        async move { said(&*link, "sleep 0.2").await.exit }
+    });
+    let exits = futures::future::join_all(all).await;
+    assert!(exits.iter().all(Exit::success));
+    // Pauses are never shorter than they should be.
+    let most = started.elapsed().as_millis() / pace.as_millis() + 1;
+    let looks = u128::from(machine.looks() - before);
+    assert!(0 < looks && looks <= most, "{looks} {most}");
+    let before = machine.looks();
+    tokio::time::sleep(pace * 3).await;
+    assert_eq!(machine.looks(), before);
 }
 
 async fn underway(

@@ -56,6 +56,7 @@ struct Inner {
     dir: TempDir,
     agent: Mutex<Agent>,
     path: Mutex<String>,
+    stub: AtomicBool,
     runs: Mutex<BTreeMap<String, Run>>,
     next: AtomicU64,
     workers: Semaphore,
@@ -136,6 +137,7 @@ impl Machine {
                 online: true,
                 last: SystemTime::now(),
             }),
+            stub: AtomicBool::new(false),
             path: Mutex::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
             runs: Mutex::default(),
             next: AtomicU64::new(1),
@@ -254,6 +256,12 @@ impl Machine {
         *lock(&self.0.path) = path.into();
     }
 
+    /// From now on it says that it is a stub: commands run as whoever runs the
+    /// agent, with its environment.
+    pub fn be_a_stub(&self) {
+        self.0.stub.store(true, Ordering::SeqCst);
+    }
+
     /// So many requests to the store are turned away.
     pub fn fail_requests(&self, count: u32) {
         self.0.store.0.failing.store(count, Ordering::SeqCst);
@@ -309,6 +317,9 @@ impl Machine {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
+        if inner.stub.load(Ordering::SeqCst) {
+            command.env("FORNO_STUB", "1").env("HOME", inner.dir.path());
+        }
         let child = command.spawn().expect("run sh");
         let group = child.id().and_then(|id| i32::try_from(id).ok());
         if let Some(run) = lock(&inner.runs).get_mut(&id) {

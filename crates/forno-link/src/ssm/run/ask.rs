@@ -94,26 +94,24 @@ impl Host {
             Err(refusal) => return unanswered(refusal),
         };
         let patience = work + timing.grace;
-        let ended = match timeout(patience, commands.ended(&id, instance)).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                let _ = systems.cancel_command(&id).await;
-                // What the service knows of the agent may be minutes old, but
-                // when it knows it to be away, it is.
-                if let Ok(Some(ping)) = systems.ping(instance).await
-                    && !ping.online
-                {
-                    return Err(ErrorKind::Lost("the agent is not online any more".into()));
-                }
-                let waited = crate::error::seconds(&started.elapsed());
-                return Ok(Fate::Unknown(format!("no answer within {waited}")));
+        let Ok(ended) = timeout(patience, commands.ended(&id, instance)).await else {
+            let _ = systems.cancel_command(&id).await;
+            // What the service knows of the agent may be minutes old, but when
+            // it knows it to be away, it is.
+            if let Ok(Some(ping)) = systems.ping(instance).await
+                && !ping.online
+            {
+                let why = "the agent is not online any more";
+                return Err(ErrorKind::Lost(why.into()));
             }
+            let waited = crate::error::seconds(&started.elapsed());
+            return Ok(Fate::Unknown(format!("no answer within {waited}")));
         };
         match ended {
             Err(refusal) => return unanswered(refusal),
-            Ok(Stage::Undelivered(word)) => {
+            Ok(Stage::Undelivered(why)) => {
                 return Err(ErrorKind::Lost(format!(
-                    "the agent did not take a command: {word}"
+                    "the agent did not take a command: {why}"
                 )));
             }
             Ok(Stage::Cancelled) => return Ok(Fate::Unknown("a command was cancelled".into())),

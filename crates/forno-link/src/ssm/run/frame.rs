@@ -209,7 +209,7 @@ impl Taken {
         &mut self,
         stream: Stream,
         from: u64,
-        bytes: Bytes,
+        bytes: &Bytes,
     ) -> Result<Bytes, Missing> {
         let taken = match stream {
             Stream::Stderr => &mut self.err,
@@ -292,7 +292,7 @@ mod tests {
             for (from, to) in cuts {
                 let (from, to) = (from.index(whole.len()), to.index(whole.len() + 1));
                 let piece = whole.slice(from..to.max(from));
-                match taken.take(Stream::Stdout, from as u64, piece) {
+                match taken.take(Stream::Stdout, from as u64, &piece) {
                     Ok(fresh) => kept.extend_from_slice(&fresh),
                     Err(Missing) => prop_assert!(from > kept.len()),
                 }

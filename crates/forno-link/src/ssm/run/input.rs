@@ -154,6 +154,12 @@ impl Packer {
             Some(_) => (PART, PARTS),
             None => (INLINE, 1),
         };
+        if let (None, Source::Bytes(rest)) = (&self.objects, &self.source)
+            && self.public
+            && self.inline + rest.len() > INLINE_ALL
+        {
+            return Err(ErrorKind::NeedsStore("more than 1 MiB of input"));
+        }
         let (contents, over) = self.source.collect(part, parts, patient).await?;
         self.over = over;
         let first = self.next;

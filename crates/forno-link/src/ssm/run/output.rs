@@ -8,6 +8,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::ask::Sends;
 use super::exec::{Limits, Run};
 use super::frame::{Answer, Input, Part, State, Taken};
 use super::input::Batch;
@@ -106,7 +107,7 @@ impl<'a> Follower<'a> {
             answer = self
                 .run
                 .host
-                .ask(&text, work, &mut Default::default())
+                .ask(&text, work, &mut Sends::default())
                 .await?;
         }
     }
@@ -133,7 +134,7 @@ impl<'a> Follower<'a> {
         }
         let work = if goes { wait + FETCHING } else { wait };
         // It counts before its outcome is known.
-        let mut sends = super::ask::Sends::default();
+        let mut sends = Sends::default();
         self.run.start.sent.store(true, Ordering::Relaxed);
         let answer = self.run.host.ask(&text, work, &mut sends).await?;
         let once = sends.0 == 1;
@@ -301,7 +302,7 @@ impl<'a> Follower<'a> {
     async fn write(&mut self, stream: Stream, from: u64, bytes: Bytes) -> Result<(), ErrorKind> {
         let fresh = self
             .taken
-            .take(stream, from, bytes)
+            .take(stream, from, &bytes)
             .map_err(|_| strange())?;
         if fresh.is_empty() {
             return Ok(());

@@ -43,9 +43,9 @@ while sizes; do
     # Perhaps there is soon more, or it ends.
     [ -n "$settled" ] || settled=$((now + settle))
     if [ "$now" -ge "$settled" ] || [ $fresh -ge 1048576 ]; then break; fi
-    nap 0.1
+    nap 0.05
   elif [ $((until - now)) -gt $((wait - 200)) ]; then
-    nap 0.1
+    nap 0.05
   else
     nap 0.3
   fi

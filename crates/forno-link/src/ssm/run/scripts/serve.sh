@@ -124,7 +124,10 @@ watch() {
     nap 0.5
     [ -z "$group" ] || sh -c "$terminate" forno "$group" 50
   fi
-  [ ! -e "$dir/serve" ] || rm -rf -- "$dir"
+  # Who still writes there would keep the folder alive.
+  # shellcheck disable=SC2086
+  kill -KILL $$ "$out" "$err" $feeder 2>/dev/null
+  [ ! -e "$dir/serve" ] || rm -rf -- "$dir" || rm -rf -- "$dir"
   kill -KILL "-$$"
 }
 
