@@ -82,6 +82,22 @@ async fn a_short_command_is_one_round_trip_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn what_the_agent_keeps_goes_and_at_last_all_but_one() {
+    let machine = Machine::new().await;
+    let link = machine.link().await;
+    for _ in 0..5 {
+        said(&*link, "echo said").await;
+        assert!(machine.copies() <= 2, "{}", machine.copies());
+    }
+    link.close().await;
+    assert_eq!((machine.copies(), machine.folders().len()), (1, 0));
+    assert!(!link.is_connected());
+    let before = machine.scripts().len();
+    link.close().await;
+    assert_eq!(machine.scripts().len(), before);
+}
+
+#[tokio::test]
 async fn a_start_that_is_sent_twice_runs_once() {
     let machine = Machine::new().await;
     let link = machine.link().await;

@@ -92,6 +92,11 @@ impl Inner {
         self.dir.path().join("memory/forno-ssm")
     }
 
+    fn documents(&self) -> PathBuf {
+        let agent = self.dir.path().join("ssm").join(INSTANCE);
+        agent.join("document/orchestration")
+    }
+
     fn folders(&self) -> Vec<PathBuf> {
         let entries = fs_err::read_dir(self.base())
             .into_iter()
@@ -203,6 +208,12 @@ impl Machine {
         self.0.folders()
     }
 
+    /// Scripts of which the agent still has a copy.
+    pub fn copies(&self) -> usize {
+        let entries = fs_err::read_dir(self.0.documents());
+        entries.into_iter().flatten().count()
+    }
+
     /// All scripts that were ever sent.
     pub fn scripts(&self) -> Vec<String> {
         let runs = lock(&self.0.runs);
@@ -303,7 +314,13 @@ impl Machine {
         let script = lock(&inner.runs)
             .get(&id)
             .map_or_else(String::new, |run| run.script.clone());
-        let path = inner.dir.path().join(format!("{id}.sh"));
+        // Where the agent has them, and keeps them.
+        let folder = inner
+            .documents()
+            .join(&id)
+            .join("awsrunShellScript/0.awsrunShellScript");
+        fs_err::create_dir_all(&folder).expect("a folder");
+        let path = folder.join("_script.sh");
         fs_err::write(&path, script).expect("write a script");
         let mut command = tokio::process::Command::new("sh");
         command
@@ -326,7 +343,7 @@ impl Machine {
             run.group = group.and_then(Pid::from_raw);
         }
         let output = child.wait_with_output().await.expect("wait for sh");
-        let _ = fs_err::remove_file(&path);
+        let _ = fs_err::write(folder.join("stdout"), &output.stdout);
         let first = |bytes: &[u8], most: usize| -> String {
             String::from_utf8_lossy(bytes).chars().take(most).collect()
         };

@@ -123,6 +123,7 @@ impl Host {
         match self.output(&id).await {
             Ok(said) => {
                 if let Some(answer) = Answer::parse(&said.stdout, &text.tag) {
+                    self.answered(text, &id);
                     return Ok(Fate::Answered(answer));
                 }
                 let last = said.stderr.lines().rfind(|line| !line.trim().is_empty());

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::ask::Sends;
 use super::frame::Input;
 use super::host::Host;
-use super::input::{Batch, Packer};
+use super::input::{Batch, Packer, Uploading};
 use super::objects::Objects;
 use super::output::Follower;
 use super::text::{END, GIVE, Text};
@@ -66,6 +66,7 @@ pub(super) struct Run {
     pub(super) objects: Option<Objects>,
     pub(super) start: Start,
     moved: Mutex<Instant>,
+    uploading: Uploading,
 }
 
 /// What has become of the start.
@@ -90,6 +91,9 @@ impl Run {
     }
 
     pub(super) fn still_for(&self) -> Duration {
+        if self.uploading.is_underway() {
+            self.moved();
+        }
         let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
         moved.elapsed()
     }
@@ -152,6 +156,7 @@ impl Run {
     async fn bring(&self, batch: Batch) -> Result<bool, ErrorKind> {
         let mut tries = 0;
         let read = loop {
+            let list = batch.list(self.objects.as_ref()).await?;
             let mut text = self.text();
             batch.prepare(&mut text);
             text.add(GIVE);
@@ -159,7 +164,7 @@ impl Run {
                 "room {} || {{ said_input busy; over running; }}",
                 batch.first()
             ));
-            batch.write(&mut text);
+            batch.write(&mut text, &list);
             text.add("over running");
             let mut sends = Sends::default();
             let answer = self.host.ask(&text, FETCHING, &mut sends).await?;
@@ -209,6 +214,7 @@ async fn supervise(
         objects,
         start: Start::default(),
         moved: Mutex::new(started),
+        uploading: Uploading::default(),
     };
     let ended = attend(&mut run, command, limits, sink, &cancel, started).await;
     match &ended {
@@ -239,7 +245,12 @@ async fn attend(
         timeout,
         idle_timeout,
     } = command;
-    let mut packer = Packer::new(stdin, run.objects.clone(), public_stdin);
+    let mut packer = Packer::new(
+        stdin,
+        run.objects.clone(),
+        public_stdin,
+        run.uploading.clone(),
+    );
     let whole = async {
         let first = match &mut packer {
             Some(packer) => Some(packer.at_once().await?),

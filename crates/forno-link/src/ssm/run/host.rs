@@ -30,10 +30,30 @@ struct Known {
     lost: Option<String>,
     /// The boot that commands are meant for.
     boot: String,
+    errands: Errands,
+}
+
+/// What the next script does besides, until it is known to have been done.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Errands {
     /// Ended commands whose folders are to go.
     free: Vec<String>,
     /// The same, of which the start may still come once more.
     bury: Vec<String>,
+    /// Scripts of which the agent need not keep a copy any more.
+    told: Vec<String>,
+}
+
+impl Errands {
+    fn is_empty(&self) -> bool {
+        self.free.is_empty() && self.bury.is_empty() && self.told.is_empty()
+    }
+
+    fn remove(&mut self, done: &Self) {
+        self.free.retain(|id| !done.free.contains(id));
+        self.bury.retain(|id| !done.bury.contains(id));
+        self.told.retain(|id| !done.told.contains(id));
+    }
 }
 
 impl Host {
@@ -67,8 +87,8 @@ impl Host {
         let mut known = self.known();
         if known.boot != boot {
             // It lay in memory.
-            known.free.clear();
-            known.bury.clear();
+            known.errands.free.clear();
+            known.errands.bury.clear();
         }
         boot.clone_into(&mut known.boot);
         known.lost = None;
@@ -82,29 +102,42 @@ impl Host {
     pub(super) fn collected(&self, id: String, may_come: bool) {
         let mut known = self.known();
         let list = if may_come {
-            &mut known.bury
+            &mut known.errands.bury
         } else {
-            &mut known.free
+            &mut known.errands.free
         };
         list.push(id);
     }
 
-    /// The beginning of a script. What was collected goes with it.
+    /// The beginning of a script, with the errands that there are.
     pub(super) fn text(&self, id: &str) -> Text {
+        let errands = self.known().errands.clone();
         let mut text = Text::new(id);
-        let (free, bury) = {
-            let mut known = self.known();
-            (
-                std::mem::take(&mut known.free),
-                std::mem::take(&mut known.bury),
-            )
-        };
         text.set("user", &self.target.user);
         text.set("booted", &self.boot());
-        text.set("free", &free.join(" "));
-        text.set("bury", &bury.join(" "));
+        text.set("free", &errands.free.join(" "));
+        text.set("bury", &errands.bury.join(" "));
+        text.set("told", &errands.told.join(" "));
         text.add(PLACE);
+        text.errands = errands;
         text
+    }
+
+    /// A script was answered, and so done.
+    pub(super) fn answered(&self, text: &Text, command_id: &str) {
+        let mut known = self.known();
+        known.errands.remove(&text.errands);
+        // It becomes part of a path.
+        if command_id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        {
+            known.errands.told.push(command_id.to_owned());
+        }
+    }
+
+    pub(super) fn has_errands(&self) -> bool {
+        !self.known().errands.is_empty()
     }
 
     /// Counts one that runs a command.

@@ -1,6 +1,8 @@
 //! A command's standard input: cut into parts, which are objects that the machine
 //! fetches, or stand in a script's text when they are few and hold no secret.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -42,6 +44,10 @@ enum Parts {
     Objects(Vec<Object>),
 }
 
+/// What a script is told of a batch's objects.
+#[derive(Default)]
+pub(super) struct List(String);
+
 impl Batch {
     pub(super) fn keys(&self) -> Vec<String> {
         match &self.parts {
@@ -71,8 +77,21 @@ impl Batch {
         text.add(TAKE);
     }
 
+    /// A line for each object, with a fresh URL: one that waited may have run out.
+    pub(super) async fn list(&self, objects: Option<&Objects>) -> Result<List, ErrorKind> {
+        let mut lines = String::new();
+        if let (Parts::Objects(parts), Some(objects)) = (&self.parts, objects) {
+            for (number, part) in (self.first..).zip(parts) {
+                let url = objects.url(part).await?;
+                let url = url.expose_secret();
+                lines.push_str(&format!("{number} {} {} {url}\n", part.size, part.sha256));
+            }
+        }
+        Ok(List(lines))
+    }
+
     /// Takes them in, and says what became of it.
-    pub(super) fn write(&self, text: &mut Text) {
+    pub(super) fn write(&self, text: &mut Text, list: &List) {
         match &self.parts {
             Parts::Inline(parts) => {
                 for (number, content) in (self.first..).zip(parts) {
@@ -80,18 +99,7 @@ impl Batch {
                 }
             }
             Parts::Objects(objects) if objects.is_empty() => {}
-            Parts::Objects(objects) => {
-                let line = |(number, o): (u64, &Object)| {
-                    format!(
-                        "{number} {} {} {}\n",
-                        o.size,
-                        o.sha256,
-                        o.url.expose_secret()
-                    )
-                };
-                let lines: String = (self.first..).zip(objects).map(line).collect();
-                text.here("parts", lines.trim_end());
-            }
+            Parts::Objects(_) => text.here("parts", list.0.trim_end()),
         }
         text.add("taken");
         text.add("said_input");
@@ -108,6 +116,30 @@ pub(super) struct Packer {
     next: u64,
     inline: usize,
     over: bool,
+    uploading: Uploading,
+}
+
+/// Counts who is bringing input to the store: meanwhile silence is no stall.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Uploading(Arc<AtomicUsize>);
+
+impl Uploading {
+    pub(super) fn is_underway(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    fn begin(&self) -> Upload {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Upload(self.clone())
+    }
+}
+
+struct Upload(Uploading);
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -118,7 +150,12 @@ enum Source {
 
 impl Packer {
     /// None: there is no input.
-    pub(super) fn new(stdin: Stdin, objects: Option<Objects>, public: bool) -> Option<Self> {
+    pub(super) fn new(
+        stdin: Stdin,
+        objects: Option<Objects>,
+        public: bool,
+        uploading: Uploading,
+    ) -> Option<Self> {
         let source = match stdin {
             Stdin::Empty => return None,
             Stdin::Bytes(bytes) if bytes.is_empty() => return None,
@@ -132,6 +169,7 @@ impl Packer {
             next: 0,
             inline: 0,
             over: false,
+            uploading,
         })
     }
 
@@ -172,7 +210,10 @@ impl Packer {
                 self.inline += size;
                 Parts::Inline(contents)
             }
-            Some(objects) => Parts::Objects(put_all(objects, first, contents).await?),
+            Some(objects) => {
+                let _upload = self.uploading.begin();
+                Parts::Objects(put_all(objects, first, contents).await?)
+            }
             None if size == 0 => Parts::Inline(contents),
             None if self.public => return Err(ErrorKind::NeedsStore("more than 1 MiB of input")),
             None => return Err(ErrorKind::NeedsStore("input that may hold secrets")),

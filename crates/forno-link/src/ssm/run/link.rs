@@ -15,6 +15,9 @@ use crate::link::{Command, Exit, Link, Sink};
 use crate::transfer::{self, Progress};
 use crate::{Error, Watch};
 
+/// For the last script.
+const CLOSING: Duration = Duration::from_secs(10);
+
 /// A link over Run Command.
 #[derive(Debug)]
 pub struct SsmLink {
@@ -78,8 +81,15 @@ impl Link for SsmLink {
     }
 
     async fn close(&self) {
-        // What was collected last, the machine removes by itself.
+        let last = self.is_connected() && self.host.has_errands();
         self.host.lose("closed");
+        if last {
+            // It leaves no copies behind but its own, which says nothing.
+            let mut text = self.host.text("none");
+            text.add("over ended");
+            let done = self.host.order(&text, CLOSING).await;
+            tracing::debug!(done, "closing");
+        }
     }
 
     async fn download_file(

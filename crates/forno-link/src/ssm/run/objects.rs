@@ -29,7 +29,6 @@ pub(super) struct Object {
     pub(super) key: String,
     pub(super) size: usize,
     pub(super) sha256: String,
-    pub(super) url: SecretString,
 }
 
 impl Objects {
@@ -62,8 +61,6 @@ impl Objects {
                 return Err(ErrorKind::Service(refusal.message));
             }
         }
-        let url = self.store.presign_get(&key, self.urls).await;
-        let url = url.and_then(checked).map_err(failed)?;
         let sha256 = sha256
             .await
             .map_err(|e| ErrorKind::Service(format!("internal: {e}")))?;
@@ -71,8 +68,13 @@ impl Objects {
             key,
             size: content.len(),
             sha256,
-            url,
         })
+    }
+
+    /// By which the machine fetches it, from now on for a while.
+    pub(super) async fn url(&self, object: &Object) -> Result<SecretString, ErrorKind> {
+        let url = self.store.presign_get(&object.key, self.urls).await;
+        url.and_then(checked).map_err(failed)
     }
 
     /// A place for an object of the machine's: its key and URL.

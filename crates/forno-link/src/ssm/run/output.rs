@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::ask::Sends;
 use super::exec::{Limits, Run};
 use super::frame::{Answer, Input, Part, State, Taken};
-use super::input::Batch;
+use super::input::{Batch, List};
 use super::text::{BEGIN, FETCH, FOLLOW, SERVE, Text};
 use crate::ErrorKind;
 use crate::link::{Exit, Sink, Stream};
@@ -121,6 +121,11 @@ impl<'a> Follower<'a> {
         let more = first.as_ref().is_some_and(|batch| batch.last.is_none());
         let wait = self.wait().min(if more { BRIEF } else { Duration::MAX });
         let given = first.as_ref().filter(|batch| !batch.is_empty());
+        let list = match given {
+            Some(batch) => batch.list(self.run.objects.as_ref()).await?,
+            None => List::default(),
+        };
+        let given = given.map(|batch| (batch, &list));
         let mut text = self.start_text(script, sudo, first.is_some(), given, wait);
         let mut goes = given.is_some();
         if text.too_long() && goes {
@@ -154,7 +159,7 @@ impl<'a> Follower<'a> {
         script: &str,
         sudo: bool,
         input: bool,
-        given: Option<&Batch>,
+        given: Option<(&Batch, &List)>,
         wait: Duration,
     ) -> Text {
         let timing = &self.run.host.target.timing;
@@ -163,7 +168,7 @@ impl<'a> Follower<'a> {
         text.set("input", if input { "some" } else { "none" });
         text.number("patience", timing.forgotten.as_secs().max(1));
         text.number("most", KEPT);
-        if let Some(batch) = given {
+        if let Some((batch, _)) = given {
             batch.prepare(&mut text);
         }
         text.add(BEGIN);
@@ -172,9 +177,9 @@ impl<'a> Follower<'a> {
         text.file("command", script);
         text.file("serve", SERVE);
         text.add("begin\nfi");
-        if let Some(batch) = given {
+        if let Some((batch, list)) = given {
             text.add("if [ -e \"$dir/ready\" ]; then");
-            batch.write(&mut text);
+            batch.write(&mut text, list);
             text.add("fi");
         }
         self.ask_for(&mut text, wait);

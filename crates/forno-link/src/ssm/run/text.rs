@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::host::Errands;
 use crate::quote;
 
 pub(super) const PLACE: &str = include_str!("scripts/place.sh");
@@ -28,6 +29,7 @@ const READABLE: usize = 16 * 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Text {
     pub(super) tag: String,
+    pub(super) errands: Errands,
     script: String,
 }
 
@@ -35,6 +37,7 @@ impl Text {
     pub(super) fn new(id: &str) -> Self {
         let mut text = Self {
             tag: format!("{:016x}", rand::random::<u64>()),
+            errands: Errands::default(),
             script: String::new(),
         };
         let tag = text.tag.clone();

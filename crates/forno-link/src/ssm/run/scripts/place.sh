@@ -34,5 +34,16 @@ dir=$base/$id
 for old in ${free-}; do rm -rf -- "${base:?}/$old"; done
 for old in ${bury-}; do rm -rf -- "${base:?}/$old"/*; done
 
+# The agent keeps every script and what it said, and all of that would be in the
+# image. $told have been answered.
+case $0 in
+*/document/orchestration/*)
+  documents=${0%%/orchestration/*}
+  for old in ${told-}; do
+    rm -rf -- "${documents:?}/orchestration/$old" "$documents/state/completed/$old"*
+  done
+  ;;
+esac
+
 # Of $user, as the machine knows it.
 known() { [ -n "${FORNO_STUB-}" ] || id -u -- "$user" >/dev/null 2>&1; }
