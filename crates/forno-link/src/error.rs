@@ -10,7 +10,7 @@ use std::time::Duration;
 /// A failure of a link, with the machine it happened to.
 #[derive(Debug)]
 pub struct Error {
-    /// `user@address:port`.
+    /// `user@address:port`, or `user@instance`.
     pub peer: String,
     pub kind: ErrorKind,
 }

@@ -21,7 +21,7 @@ use crate::{Error, ErrorKind, HostKey, Watch};
 /// something better.
 #[async_trait]
 pub trait Link: Send + Sync + std::fmt::Debug {
-    /// `user@address:port`, for messages.
+    /// `user@address:port` or `user@instance`, for messages.
     fn peer(&self) -> String;
 
     /// The user that commands run as.
@@ -139,7 +139,7 @@ pub struct SshAccess {
 pub struct Command {
     /// Run by `sh -c`. Put words together with [`crate::quote`].
     pub script: String,
-    /// As root, by `sudo -n` unless root already.
+    /// As root: by `sudo -n` unless the link is root's already.
     pub sudo: bool,
     pub stdin: Stdin,
     /// The standard input holds no secret: a link may pass it where it can be

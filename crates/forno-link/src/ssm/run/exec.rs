@@ -25,8 +25,8 @@ const GRACE: u64 = 50;
 /// For the script that ends a command.
 const ENDING: Duration = Duration::from_secs(30);
 
-/// For the machine to fetch a batch of input, beside what it waits for room.
-const FETCHING: Duration = Duration::from_mins(5);
+/// How long a batch of input waits on the machine for room.
+const ROOM: Duration = Duration::from_secs(10);
 
 /// How often a batch that failed is brought again.
 const TRIES: u32 = 3;
@@ -167,7 +167,10 @@ impl Run {
             batch.write(&mut text, &list);
             text.add("over running");
             let mut sends = Sends::default();
-            let answer = self.host.ask(&text, FETCHING, &mut sends).await?;
+            let answer = self
+                .host
+                .ask(&text, ROOM + batch.work(), &mut sends)
+                .await?;
             match answer.input {
                 Some(Input::Taken) => {
                     self.moved();

@@ -29,6 +29,12 @@ const INLINE_ALL: usize = 1 << 20;
 /// After so long without more, what there is goes on its way.
 const LULL: Duration = Duration::from_millis(50);
 
+/// For the machine to move so much, to or from the store.
+pub(super) fn moving(bytes: u64) -> Duration {
+    const SLOW: u64 = 256 << 10;
+    Duration::from_secs(if bytes == 0 { 0 } else { 60 + bytes / SLOW })
+}
+
 /// Parts that travel together.
 #[derive(Debug)]
 pub(super) struct Batch {
@@ -58,6 +64,14 @@ impl Batch {
 
     pub(super) fn first(&self) -> u64 {
         self.first
+    }
+
+    /// How long the machine may take to fetch it.
+    pub(super) fn work(&self) -> Duration {
+        match &self.parts {
+            Parts::Inline(_) => Duration::ZERO,
+            Parts::Objects(objects) => moving(objects.iter().map(|o| o.size as u64).sum()),
+        }
     }
 
     /// Nothing that the machine would have to be told.

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use secrecy::ExposeSecret;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::ask::Sends;
 use super::exec::{Limits, Run};
 use super::frame::{Answer, Input, Part, State, Taken};
-use super::input::{Batch, List};
+use super::input::{Batch, List, moving};
 use super::text::{BEGIN, FETCH, FOLLOW, SERVE, Text};
 use crate::ErrorKind;
 use crate::link::{Exit, Sink, Stream};
@@ -26,12 +27,6 @@ const MUCH: u64 = 256 << 10;
 /// Of an object with output, and how many of them at once.
 const PART: u64 = 4 << 20;
 const PARTS: u64 = 4;
-
-/// For the machine to put a round of parts.
-const PUTTING: Duration = Duration::from_mins(5);
-
-/// For a start that is given input to fetch.
-const FETCHING: Duration = Duration::from_mins(5);
 
 /// Rounds in which nothing reached the store.
 const TRIES: u32 = 3;
@@ -50,6 +45,7 @@ pub(super) struct Follower<'a> {
     sink: Box<dyn Sink>,
     limits: Limits,
     idle: Option<Duration>,
+    begun: Instant,
     taken: Taken,
     /// What the machine had of both when last asked.
     sizes: (u64, u64),
@@ -70,6 +66,7 @@ impl<'a> Follower<'a> {
             sink,
             limits,
             idle,
+            begun: Instant::now(),
             taken: Taken::default(),
             sizes: (0, 0),
             places: 0,
@@ -99,11 +96,7 @@ impl<'a> Follower<'a> {
             let mut text = self.run.text();
             puts = self.places(&mut text).await?;
             self.ask_for(&mut text, wait);
-            let work = if puts.is_empty() {
-                wait
-            } else {
-                wait + PUTTING
-            };
+            let work = wait + moving(puts.len() as u64 * PART);
             answer = self
                 .run
                 .host
@@ -137,7 +130,8 @@ impl<'a> Follower<'a> {
                 "a command of more than about 40 KiB, compressed,",
             ));
         }
-        let work = if goes { wait + FETCHING } else { wait };
+        let fetching = first.as_ref().filter(|_| goes).map(Batch::work);
+        let work = wait + fetching.unwrap_or_default();
         // It counts before its outcome is known.
         let mut sends = Sends::default();
         self.run.start.sent.store(true, Ordering::Relaxed);
@@ -193,8 +187,14 @@ impl<'a> Follower<'a> {
         text.number("out", self.taken.out);
         text.number("err", self.taken.err);
         text.number("wait", hundredths(wait));
-        text.number("settle", hundredths(self.run.host.target.timing.settle));
+        text.number("settle", hundredths(self.settle()));
         text.add(FOLLOW);
+    }
+
+    /// What has run for long can be told of less often.
+    fn settle(&self) -> Duration {
+        let settle = self.run.host.target.timing.settle;
+        (self.begun.elapsed() / 10).clamp(settle, settle * 3)
     }
 
     /// Silence is judged by what the machine says, so it must be asked in time.

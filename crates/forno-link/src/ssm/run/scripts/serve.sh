@@ -63,6 +63,7 @@ launch() {
   umask 022
   if [ -n "${FORNO_STUB-}" ]; then
     cd || exit
+    [ "$root" != root ] || [ "$(id -u)" = 0 ] || lead sudo -n -- sh -c "$command"
     lead sh -c "$command"
   fi
   entry=$(getent passwd "$user" || grep "^$user:" /etc/passwd)
