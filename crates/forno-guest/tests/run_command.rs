@@ -90,9 +90,8 @@ fn processes(argument: &str) -> usize {
 }
 
 #[tokio::test]
-async fn a_script_with_a_secret_takes_few_round_trips_and_shows_none() {
+async fn a_secret_of_a_script_is_in_none_that_is_sent() {
     let site = Site::new().await;
-    let before = site.machine.scripts().len();
     let text = "echo \"out ${#TOKEN}\"; echo err >&2; cat";
     let running = step(Action::Shell(shell(text)));
     let report = site.guest.run(&running, &site.ctx);
@@ -100,8 +99,6 @@ async fn a_script_with_a_secret_takes_few_round_trips_and_shows_none() {
     assert_eq!(site.lines(Stream::Stdout), ["out 17"]);
     assert_eq!(site.lines(Stream::Stderr), ["err"]);
     let scripts = site.machine.scripts();
-    // Its start, that its result has been collected, and its end.
-    assert!(scripts.len() - before <= 4, "{}", scripts.len() - before);
     assert!(scripts.iter().all(|script| !script.contains("s3cret")));
     assert_eq!(site.machine.objects(), Vec::<String>::new());
     assert!(!site.machine.exposed());

@@ -62,7 +62,11 @@ fn without_store(machine: &Machine) -> SsmTarget {
 #[tokio::test]
 async fn a_short_command_is_one_round_trip_and_leaves_nothing() {
     let machine = Machine::new().await;
-    let link = machine.link().await;
+    let mut target = machine.target();
+    // However slow this computer is, the end is waited for.
+    target.timing.wait = Duration::from_mins(1);
+    target.timing.settle = Duration::from_mins(1);
+    let link = machine.link_to(target).await;
     let before = machine.scripts().len();
     let output = said(&*link, "echo out; echo err >&2; exit 3").await;
     assert_eq!(output.exit, Exit::Code(3));
@@ -312,6 +316,19 @@ async fn what_a_killed_forno_leaves_ends_by_itself() {
     until("it is gone", || processes("4751") + processes("4752") == 0).await;
     assert!(marks.join("closed").exists());
     until("its folder too", || machine.folders().is_empty()).await;
+}
+
+#[tokio::test]
+async fn what_a_command_leaves_running_lives_on() {
+    let machine = Machine::new().await;
+    let link = machine.link().await;
+    let script = "sleep 4755 >/dev/null 2>&1 </dev/null & sleep 1.5; echo $!";
+    let left = said(&*link, script).await.stdout;
+    // Has its folder taken away, which who watches it notices.
+    said(&*link, "sleep 2").await;
+    assert_eq!(processes("4755"), 1);
+    said(&*link, &format!("kill {left}")).await;
+    until("it is gone", || processes("4755") == 0).await;
 }
 
 #[tokio::test]

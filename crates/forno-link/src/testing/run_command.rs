@@ -574,9 +574,10 @@ impl Bucket {
 
     /// Whoever asks still runs.
     fn look_for_arguments(&self) {
+        let ours = format!("http://{}/", self.address);
         for entry in fs_err::read_dir("/proc").into_iter().flatten().flatten() {
             let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            if String::from_utf8_lossy(&line).contains("X-Amz-Signature=") {
+            if String::from_utf8_lossy(&line).contains(&ours) {
                 self.exposed.store(true, Ordering::SeqCst);
             }
         }

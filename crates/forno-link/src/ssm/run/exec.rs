@@ -211,7 +211,7 @@ async fn supervise(
     let timing = &host.target.timing;
     let objects = host.target.store.clone();
     let objects = objects.map(|store| Objects::new(store, &id, timing.urls));
-    let mut run = Run {
+    let run = Run {
         host: Arc::clone(&host),
         id,
         objects,
@@ -219,7 +219,7 @@ async fn supervise(
         moved: Mutex::new(started),
         uploading: Uploading::default(),
     };
-    let ended = attend(&mut run, command, limits, sink, &cancel, started).await;
+    let ended = attend(&run, command, limits, sink, &cancel, started).await;
     match &ended {
         Ok(_) => host.collected(run.id.clone(), run.start.may_come()),
         Err(ErrorKind::Lost(_)) => {}
@@ -232,14 +232,13 @@ async fn supervise(
 }
 
 async fn attend(
-    run: &mut Run,
+    run: &Run,
     command: Command,
     limits: Limits,
     sink: Box<dyn Sink>,
     cancel: &CancellationToken,
     started: Instant,
 ) -> Result<Exit, ErrorKind> {
-    let run = &*run;
     let Command {
         script,
         sudo,

@@ -109,11 +109,11 @@ impl Batch {
         match &self.parts {
             Parts::Inline(parts) => {
                 for (number, content) in (self.first..).zip(parts) {
-                    text.here(&format!("inline {number}"), &STANDARD.encode(content));
+                    text.here(&format!("inline {number}"), &STANDARD.encode(content), "");
                 }
             }
             Parts::Objects(objects) if objects.is_empty() => {}
-            Parts::Objects(_) => text.here("parts", list.0.trim_end()),
+            Parts::Objects(_) => text.here("parts", list.0.trim_end(), ""),
         }
         text.add("taken");
         text.add("said_input");

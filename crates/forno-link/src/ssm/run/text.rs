@@ -26,7 +26,6 @@ const MOST: usize = 60 * 1024;
 const READABLE: usize = 16 * 1024;
 
 /// A script, and the mark by which its answer is known.
-#[derive(Clone, Debug)]
 pub(super) struct Text {
     pub(super) tag: String,
     pub(super) errands: Errands,
@@ -63,11 +62,12 @@ impl Text {
         }
     }
 
-    /// A command of the script with text as its standard input.
-    pub(super) fn here(&mut self, command: &str, content: &str) {
+    /// A command of the script with text as its standard input, and what follows
+    /// it on its line.
+    pub(super) fn here(&mut self, command: &str, content: &str, then: &str) {
         let mark = format!("forno-{}", self.tag);
         let content = content.replace('\0', "");
-        self.add(&format!("{command} <<'{mark}'"));
+        self.add(&format!("{command} <<'{mark}' {then}"));
         self.add(&content);
         self.add(&mark);
     }
@@ -75,14 +75,14 @@ impl Text {
     /// A file of the run's folder. It gets a line end, if it has none.
     pub(super) fn file(&mut self, name: &str, content: &str) {
         let name = quote::word(name);
+        // Half a script must not be run.
+        let then = "|| failed \"a file cannot be written\"";
         if content.len() <= READABLE {
-            self.here(&format!("cat >\"$dir\"/{name}"), content);
+            self.here(&format!("cat >\"$dir\"/{name}"), content, then);
         } else {
             let packed = STANDARD.encode(gzip(content.as_bytes()));
-            self.here(
-                &format!("base64 -d <<'packed' | gzip -d >\"$dir\"/{name}\n{packed}\npacked\n:"),
-                "",
-            );
+            let unpack = format!("{{ base64 -d | gzip -d >\"$dir\"/{name}; }}");
+            self.here(&unpack, &packed, then);
         }
     }
 

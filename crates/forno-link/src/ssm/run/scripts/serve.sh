@@ -102,6 +102,17 @@ entry
   lead runuser -u "$user" -- env -i "$@" sh -c "$command"
 }
 
+# No more input comes. Numbers of processes that have ended may be others'.
+unfed() {
+  if [ -n "$feeder" ] && [ ! -e "$dir/in.closed" ]; then kill "$feeder" 2>/dev/null; fi
+}
+
+# Whether the one that waits for the command still does.
+attended() {
+  { IFS= read -r stat <"/proc/$$/stat"; } 2>/dev/null || return 1
+  case ${stat##*) } in Z*) return 1 ;; esac
+}
+
 # Nobody asks any more, or the folder is gone: so is the command.
 watch() {
   age=0 seen='' group='' ended=
@@ -120,16 +131,15 @@ watch() {
     fi
     [ $age -lt "$limit" ] || break
   done
-  if [ -z "$ended" ]; then
-    [ -z "$feeder" ] || kill "$feeder" 2>/dev/null
+  # A folder that was taken away between two looks had ended.
+  if [ -z "$ended" ] && attended; then
+    unfed
     nap 0.5
     [ -z "$group" ] || sh -c "$terminate" forno "$group" 50
   fi
-  # Who still writes there would keep the folder alive.
-  # shellcheck disable=SC2086
-  kill -KILL $$ "$out" "$err" $feeder 2>/dev/null
-  [ ! -e "$dir/serve" ] || rm -rf -- "$dir" || rm -rf -- "$dir"
-  kill -KILL "-$$"
+  [ -e "$dir/serve" ] || dir=
+  # From outside of this group: who still writes there would keep it alive.
+  exec setsid sh -c 'kill -KILL "-$0"; [ -z "$1" ] || rm -rf -- "$1"' $$ "$dir"
 }
 
 pump out 4<"$dir/out.pipe" &
@@ -161,11 +171,12 @@ until [ -e "$dir/out.over" ] && [ -e "$dir/err.over" ]; do
   if [ "$sizes" = "$seen" ]; then silent=$((silent + 1)); else silent=0 seen=$sizes; fi
   waited=$((waited + 1))
   if [ $silent -ge 60 ] || [ $waited -ge 600 ]; then
-    kill "$out" "$err" 2>/dev/null
+    [ -e "$dir/out.over" ] || kill "$out" 2>/dev/null
+    [ -e "$dir/err.over" ] || kill "$err" 2>/dev/null
     break
   fi
 done
-[ -z "$feeder" ] || kill "$feeder" 2>/dev/null
+unfed
 if [ ! -s "$dir/group" ]; then
   status="refused the command cannot be started: $(head -n 1 "$dir/how" 2>/dev/null)"
 elif [ -s "$dir/how" ]; then

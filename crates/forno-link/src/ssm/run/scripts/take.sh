@@ -18,12 +18,16 @@ room() {
   done
 }
 
-arrived() { mv -f -- "$1" "$dir/in/$2"; }
+# The same part may have come by another copy of this script.
+arrived() {
+  consumed
+  had "$2" || mv -f -- "$1" "$dir/in/$2"
+}
 
 # $1 number; base64 on standard input.
 inline() {
-  consumed
-  had "$1" || { base64 -d >"$dir/part.$1.$$" && arrived "$dir/part.$1.$$" "$1"; } || trouble="there is no room in $base"
+  { base64 -d >"$dir/part.$1.$$" && arrived "$dir/part.$1.$$" "$1"; } || trouble="there is no room in $base"
+  rm -f -- "$dir/part.$1.$$"
 }
 
 # $1 number, $2 size, $3 checksum, $4 URL.
