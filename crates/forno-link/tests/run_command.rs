@@ -319,6 +319,19 @@ async fn what_a_killed_forno_leaves_ends_by_itself() {
 }
 
 #[tokio::test]
+async fn a_command_that_does_not_fit_is_refused() {
+    let machine = Machine::new().await;
+    let link = machine.link().await;
+    let words = (0..5_000_u32).map(|n| Sha256::digest(n.to_le_bytes()));
+    let noise = hex::encode(words.flatten().collect::<Vec<u8>>());
+    let long = |length: usize| format!(": {}; echo fine", &noise[..length]);
+    assert_eq!(said(&*link, &long(30_000)).await.stdout, "fine\n");
+    let error = capture(&*link, Command::shell(long(80_000)), never()).await;
+    let text = error.unwrap_err().to_string();
+    assert!(text.ends_with("is not possible over this link"), "{text}");
+}
+
+#[tokio::test]
 async fn what_a_command_leaves_running_lives_on() {
     let machine = Machine::new().await;
     let link = machine.link().await;

@@ -311,3 +311,51 @@ impl Source {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn however_it_comes_parts_are_whole_and_in_order(
+            chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..12),
+            part in 1_usize..30,
+            parts in 1_usize..4,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .unwrap();
+            let (sender, receiver) = mpsc::channel(chunks.len().max(1));
+            for chunk in &chunks {
+                sender.try_send(Ok(Bytes::from(chunk.clone()))).unwrap();
+            }
+            drop(sender);
+            let whole = chunks.concat();
+            for mut source in [
+                Source::Stream(receiver, Bytes::new()),
+                Source::Bytes(whole.clone().into()),
+            ] {
+                let mut all = Vec::new();
+                loop {
+                    let (found, over) = runtime
+                        .block_on(source.collect(part, parts, true))
+                        .unwrap();
+                    prop_assert!(found.len() <= parts);
+                    // Only the last may be short.
+                    let short = found.iter().position(|p| p.len() < part);
+                    prop_assert!(short.is_none_or(|at| at + 1 == found.len()));
+                    prop_assert!(found.iter().all(|p| !p.is_empty()));
+                    all.extend(found.concat());
+                    if over {
+                        break;
+                    }
+                }
+                prop_assert_eq!(&all, &whole);
+            }
+        }
+    }
+}
