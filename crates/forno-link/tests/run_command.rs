@@ -319,6 +319,27 @@ async fn what_a_killed_forno_leaves_ends_by_itself() {
 }
 
 #[tokio::test]
+async fn output_that_the_machine_has_no_room_for_is_no_end() {
+    let machine = Machine::new().await;
+    let link = machine.link().await;
+    machine.limit_files(1000);
+    let sink = Hash::default();
+    let script = "seq 500000; sleep 4756";
+    let error = link.exec(Command::shell(script), Box::new(sink.clone()), never());
+    let text = error.await.unwrap_err().to_string();
+    assert!(text.contains("there is no room for it"), "{text}");
+    assert!(sink.1.load(Ordering::SeqCst) > 400_000);
+    until("it was ended", || processes("4756") == 0).await;
+    // Nor is half a script run.
+    let noise = "x".repeat(600_000 / 8);
+    machine.limit_files(20);
+    let script = format!("echo begun; : {noise}");
+    let error = capture(&*link, Command::shell(script), never()).await;
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("a file cannot be written"), "{text}");
+}
+
+#[tokio::test]
 async fn a_command_that_does_not_fit_is_refused() {
     let machine = Machine::new().await;
     let link = machine.link().await;

@@ -57,6 +57,8 @@ struct Inner {
     agent: Mutex<Agent>,
     path: Mutex<String>,
     stub: AtomicBool,
+    /// 0: without a limit.
+    blocks: AtomicU32,
     runs: Mutex<BTreeMap<String, Run>>,
     next: AtomicU64,
     workers: Semaphore,
@@ -143,6 +145,7 @@ impl Machine {
                 last: SystemTime::now(),
             }),
             stub: AtomicBool::new(false),
+            blocks: AtomicU32::new(0),
             path: Mutex::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
             runs: Mutex::default(),
             next: AtomicU64::new(1),
@@ -267,6 +270,11 @@ impl Machine {
         *lock(&self.0.path) = path.into();
     }
 
+    /// No file grows beyond so many blocks of 512 bytes, as where there is no room.
+    pub fn limit_files(&self, blocks: u32) {
+        self.0.blocks.store(blocks, Ordering::SeqCst);
+    }
+
     /// From now on it says that it is a stub: commands run as whoever runs the
     /// agent, with its environment.
     pub fn be_a_stub(&self) {
@@ -322,9 +330,15 @@ impl Machine {
         fs_err::create_dir_all(&folder).expect("a folder");
         let path = folder.join("_script.sh");
         fs_err::write(&path, script).expect("write a script");
+        let limit = match inner.blocks.load(Ordering::SeqCst) {
+            0 => "unlimited".to_owned(),
+            blocks => blocks.to_string(),
+        };
         let mut command = tokio::process::Command::new("sh");
         command
+            .args(["-c", "ulimit -f \"$1\"; exec sh \"$0\""])
             .arg(&path)
+            .arg(limit)
             .env_clear()
             .env("PATH", lock(&inner.path).as_str())
             .env("FORNO_STUB_MEMORY", inner.dir.path().join("memory"))

@@ -4,12 +4,12 @@ if [ -e "$dir/ending" ]; then over gone; fi
 
 failed() {
   rm -rf -- "${dir:?}"/*
-  : >"$dir/ending"
+  printf '' >"$dir/ending"
   over "refused $1"
 }
 
 begin() {
-  mkdir -- "$dir/in" && : >"$dir/out" && : >"$dir/err" &&
+  mkdir -- "$dir/in" && printf '' >"$dir/out" && printf "" >"$dir/err" &&
     echo 0 >"$dir/out.acked" && echo 0 >"$dir/err.acked" &&
     mkfifo -- "$dir/in.pipe" "$dir/out.pipe" "$dir/err.pipe" "$dir/bell" ||
     failed "there is no room in $base"

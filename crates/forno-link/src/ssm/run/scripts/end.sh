@@ -1,6 +1,6 @@
 # Ends what runs, or sees to it that it never will.
 if mkdir -- "$dir" 2>/dev/null; then over ended; fi
-: >"$dir/ending"
+printf '' >"$dir/ending"
 turn=0
 until [ -s "$dir/group" ] || [ -e "$dir/status" ] || [ $turn = 50 ]; do
   turn=$((turn + 1))
@@ -15,5 +15,5 @@ serve=
 { read -r serve <"$dir/serve.pid"; } 2>/dev/null
 [ -z "$serve" ] || kill -KILL "-$serve" 2>/dev/null
 rm -rf -- "${dir:?}"/*
-if [ "$again" = yes ]; then : >"$dir/ending"; else rm -rf -- "$dir"; fi
+if [ "$again" = yes ]; then printf '' >"$dir/ending"; else rm -rf -- "$dir"; fi
 over ended

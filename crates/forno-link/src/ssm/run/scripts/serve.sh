@@ -18,18 +18,18 @@ pump() {
     dd=$!
     wait "$dd" || {
       # No room. The command must not wait for ever.
-      : >"$dir/broken"
+      printf '' >"$dir/broken"
       break
     }
     before=$size
     size=$(wc -c <"$dir/$1") && [ "$size" -gt "$before" ] || break
     while read -r acked <"$dir/$1.acked" && [ $((size - acked)) -gt "$most" ]; do
-      : >"$dir/$1.held"
+      printf '' >"$dir/$1.held"
       nap 0.1
     done
     [ ! -e "$dir/$1.held" ] || rm -f -- "$dir/$1.held"
   done
-  : >"$dir/$1.over"
+  printf '' >"$dir/$1.over"
 }
 
 # The parts of the input, as they arrive, to descriptor 5.
@@ -47,7 +47,7 @@ feed() {
       read -r _ <&9 || break
     fi
   done
-  : >"$dir/in.closed"
+  printf '' >"$dir/in.closed"
 }
 
 # The inner setsid has to fork, as the outer one made it a leader. It waits, and
