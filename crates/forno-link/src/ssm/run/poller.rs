@@ -154,7 +154,9 @@ impl Turn {
             };
             match self.shared.systems.command_states(oldest - SKEW).await {
                 Ok(states) => self.shared.lock().tell(states),
-                Err(refusal) if refusal.kind == RefusalKind::Denied => {
+                Err(refusal)
+                    if matches!(refusal.kind, RefusalKind::Denied | RefusalKind::Other) =>
+                {
                     self.shared.lock().tell_all(&refusal);
                 }
                 Err(refusal) => tracing::debug!(%refusal, "asking about commands"),

@@ -57,13 +57,16 @@ lead() {
     sh -c 'echo $$ >"$0" || exit; exec 2>&8 8>&-; exec "$@"' "$dir/group" "$@"
 }
 
+# Root is asked for where the agent is not root, as only a stub's is.
+beyond() { [ "$root" != root ] || [ "$(id -u)" = 0 ] || lead sudo -n -- sh -c "$command"; }
+
 # As a login would have it.
 launch() {
   command=$(cat "$dir/command")
   umask 022
   if [ -n "${FORNO_STUB-}" ]; then
     cd || exit
-    [ "$root" != root ] || [ "$(id -u)" = 0 ] || lead sudo -n -- sh -c "$command"
+    beyond
     lead sh -c "$command"
   fi
   entry=$(getent passwd "$user" || grep "^$user:" /etc/passwd)
@@ -71,6 +74,7 @@ launch() {
 $entry
 entry
   cd -- "$home" 2>/dev/null || cd /
+  beyond
   path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
   if [ "$root" = root ] && [ "$uid" != 0 ]; then
     # As sudo would; it stays in the folder where it is.
