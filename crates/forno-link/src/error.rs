@@ -12,7 +12,7 @@ use crate::ssm::{Refusal, RefusalKind};
 /// A failure of a link, with the machine it happened to.
 #[derive(Debug)]
 pub struct Error {
-    /// `user@address:port`, or `user@i-…` over a session.
+    /// `user@address:port`, or `user@i-…` where there is no address.
     pub peer: String,
     pub kind: ErrorKind,
 }
@@ -68,8 +68,8 @@ pub enum ErrorKind {
         expected: String,
         found: String,
     },
-    /// The agent of the machine is not online, by the service's own words.
-    #[error("the machine's SSM agent is not online: {0}")]
+    /// The agent of Systems Manager does not answer, or there is none.
+    #[error("not reachable through Systems Manager: {0}")]
     NotConnected(String),
     /// The session that was to carry the connection.
     #[error("the session's data channel failed: {0}")]
@@ -79,6 +79,10 @@ pub enum ErrorKind {
     /// Systems Manager said no.
     #[error("{0}")]
     Systems(Refusal),
+    #[error("the machine has no user `{0}`")]
+    NoUser(String),
+    #[error("{0} cannot be passed without a bucket")]
+    NeedsStore(&'static str),
     #[error("{0} is not possible over this link")]
     Unsupported(&'static str),
 }
@@ -144,9 +148,10 @@ impl ErrorKind {
             Self::AuthFailed { user, .. } => Some(format!(
                 "is `{user}` the image's own user (Debian: admin, Ubuntu: ubuntu, Amazon Linux: ec2-user), and does cloud-init put the key pair's key in place?"
             )),
-            Self::NotConnected(_) => Some(
-                "a machine registers within a minute of its start: does its image have the SSM agent, its instance profile AmazonSSMManagedInstanceCore, and its subnet a way to Systems Manager?".into(),
-            ),
+            Self::NotConnected(_) => Some(format!(
+                "usually one of these is missing: {}",
+                crate::ssm::NEEDS.join("; ")
+            )),
             Self::Channel(_) => Some(
                 "sessions are carried by ssmmessages.REGION.amazonaws.com, port 443: is it reached from here, and by the machine's agent?".into(),
             ),
@@ -154,7 +159,13 @@ impl ErrorKind {
                 "the key is in Systems Manager's Session Manager preferences of this account and region".into(),
             ),
             Self::Systems(refusal) if refusal.kind == RefusalKind::Denied => Some(
-                "sessions need ssm:StartSession (on the instance and the document AWS-StartSSHSession), ssm:ResumeSession, ssm:TerminateSession and ssmmessages:OpenDataChannel".into(),
+                "what a link over Systems Manager may have to call is listed in docs/GUIDE.md, \"A machine without an open port\"; sessions need ssm:StartSession (on the instance and the document AWS-StartSSHSession), ssm:ResumeSession, ssm:TerminateSession and ssmmessages:OpenDataChannel".into(),
+            ),
+            Self::NoUser(_) => Some(
+                "the image's own user is Debian: admin, Ubuntu: ubuntu, Amazon Linux: ec2-user; root is everywhere".into(),
+            ),
+            Self::NeedsStore(_) => Some(
+                "set `[builder.ssm] bucket`: what Run Command itself is given stays readable in its history and in CloudTrail, and is slow".into(),
             ),
             _ => None,
         }

@@ -1,12 +1,14 @@
 //! How a machine is reached.
 //!
-//! A [`Link`] runs commands on one machine and moves files to and from it. One
-//! kind is SSH ([`ssh::connect`]), by TCP or, where a machine has no open port, by
-//! a session of Systems Manager. Nothing above this crate names a protocol.
+//! A [`Link`] runs commands on one machine and moves files to and from it. There
+//! are two kinds: SSH ([`ssh::connect`]), by TCP or through a session of Systems
+//! Manager, and Systems Manager's Run Command ([`ssm::connect`]). Neither of the
+//! latter needs an open port. Nothing above this crate names a protocol.
 //!
 //! What a link promises:
 //!
-//! * the machine is the one that was meant: its host key is pinned, never learnt;
+//! * the machine is the one that was meant: its host key is pinned, never learnt,
+//!   or AWS itself reaches it by its instance id;
 //! * how a command ended is told apart: exit status, signal, lost connection,
 //!   cancelled, out of time ([`Exit`], [`ErrorKind`]);
 //! * a command that is cancelled or runs out of time leaves no process behind;

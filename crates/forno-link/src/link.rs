@@ -21,7 +21,7 @@ use crate::{Error, ErrorKind, HostKey, Watch};
 /// something better.
 #[async_trait]
 pub trait Link: Send + Sync + std::fmt::Debug {
-    /// `user@address:port`, for messages.
+    /// `user@address:port` or `user@instance`, for messages.
     fn peer(&self) -> String;
 
     /// The user that commands run as.
@@ -139,9 +139,12 @@ pub struct SshAccess {
 pub struct Command {
     /// Run by `sh -c`. Put words together with [`crate::quote`].
     pub script: String,
-    /// As root, by `sudo -n` unless root already.
+    /// As root: by `sudo -n` unless the link is root's already.
     pub sudo: bool,
     pub stdin: Stdin,
+    /// The standard input holds no secret: a link may pass it where it can be
+    /// read later. None does unless this is said.
+    pub public_stdin: bool,
     /// All together.
     pub timeout: Option<Duration>,
     /// Without any byte in either direction.
@@ -155,6 +158,7 @@ impl Command {
             script: script.into(),
             sudo: false,
             stdin: Stdin::Empty,
+            public_stdin: false,
             timeout: None,
             idle_timeout: None,
         }
@@ -185,6 +189,11 @@ impl Command {
 
     pub fn stdin(mut self, stdin: Stdin) -> Self {
         self.stdin = stdin;
+        self
+    }
+
+    pub fn public_stdin(mut self) -> Self {
+        self.public_stdin = true;
         self
     }
 

@@ -1,5 +1,7 @@
 //! A real OpenSSH server on loopback, for the tests of this workspace.
 
+pub mod run_command;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

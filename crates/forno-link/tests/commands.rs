@@ -1,4 +1,6 @@
-//! Commands over a real sshd: how they end, and that nothing of them stays.
+//! Commands: how they end, and that nothing of them stays.
+
+mod suite;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -8,8 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use forno_link::link::{Discard, Stream};
 use forno_link::testing;
-use forno_link::{Command, ErrorKind, Exit, Link, Sink, SshLink, Stdin, capture};
+use forno_link::{Command, ErrorKind, Exit, Link, Sink, Stdin, capture};
 use sha2::{Digest, Sha256};
+use suite::Site;
 use tokio_util::sync::CancellationToken;
 
 macro_rules! server {
@@ -24,6 +27,24 @@ macro_rules! server {
     };
 }
 
+over_every_link! {
+    output_and_exit_codes
+    a_signal_is_told_from_a_status
+    words_arrive_as_they_are
+    standard_input_arrives_and_ends
+    a_command_that_does_not_read_its_input_still_ends
+    an_error_in_the_input_ends_the_command
+    output_that_cannot_be_kept_ends_the_command
+    cancellation_ends_every_process
+    a_time_out_ends_every_process_also_as_root
+    a_dropped_future_ends_every_process
+    silence_is_noticed
+    a_process_left_behind_does_not_hold_the_command
+    a_flood_on_one_channel_does_not_block_another
+    more_commands_at_once_than_a_link_has_channels
+    what_cannot_be_passed_is_refused
+}
+
 fn never() -> &'static CancellationToken {
     static NEVER: LazyLock<CancellationToken> = LazyLock::new(CancellationToken::new);
     &NEVER
@@ -35,10 +56,8 @@ async fn said(link: &dyn Link, script: &str) -> forno_link::Output {
         .unwrap()
 }
 
-#[tokio::test]
-async fn output_and_exit_codes() {
-    let server = server!();
-    let link = server.link().await;
+async fn output_and_exit_codes(site: Site) {
+    let link = site.link();
     let output = said(&*link, "echo out; echo err >&2; exit 3").await;
     assert_eq!(output.exit, Exit::Code(3));
     assert_eq!(output.stdout, "out\n");
@@ -49,10 +68,8 @@ async fn output_and_exit_codes() {
     assert_eq!(missing.exit, Exit::Code(127));
 }
 
-#[tokio::test]
-async fn a_signal_is_told_from_a_status() {
-    let server = server!();
-    let link = server.link().await;
+async fn a_signal_is_told_from_a_status(site: Site) {
+    let link = site.link();
     assert_eq!(
         said(&*link, "kill -9 $$").await.exit,
         Exit::Signal("KILL".into())
@@ -64,10 +81,8 @@ async fn a_signal_is_told_from_a_status() {
     assert_eq!(said(&*link, "exit 143").await.exit, Exit::Code(143));
 }
 
-#[tokio::test]
-async fn words_arrive_as_they_are() {
-    let server = server!();
-    let link = server.link().await;
+async fn words_arrive_as_they_are(site: Site) {
+    let link = site.link();
     let words = [
         "printf", "%s|", "a b", "it's", "$HOME", "\n", "", "`id`", "é", "\\",
     ];
@@ -83,20 +98,16 @@ async fn words_arrive_as_they_are() {
     assert_eq!(output.await.unwrap().stdout, "1 2-'-");
 }
 
-#[tokio::test]
-async fn standard_input_arrives_and_ends() {
-    let server = server!();
-    let link = server.link().await;
+async fn standard_input_arrives_and_ends(site: Site) {
+    let link = site.link();
     assert_eq!(said(&*link, "cat; echo end").await.stdout, "end\n");
     let command = Command::shell("wc -c").stdin(Stdin::Bytes(Bytes::from(vec![7; 100_000])));
     let output = capture(&*link, command, never()).await.unwrap();
     assert_eq!(output.stdout.trim(), "100000");
 }
 
-#[tokio::test]
-async fn a_command_that_does_not_read_its_input_still_ends() {
-    let server = server!();
-    let link = server.link().await;
+async fn a_command_that_does_not_read_its_input_still_ends(site: Site) {
+    let link = site.link();
     let input = Stdin::Bytes(Bytes::from(vec![0; 8 << 20]));
     let output = capture(&*link, Command::shell("exit 4").stdin(input), never())
         .await
@@ -104,10 +115,8 @@ async fn a_command_that_does_not_read_its_input_still_ends() {
     assert_eq!(output.exit, Exit::Code(4));
 }
 
-#[tokio::test]
-async fn an_error_in_the_input_ends_the_command() {
-    let server = server!();
-    let link = server.link().await;
+async fn an_error_in_the_input_ends_the_command(site: Site) {
+    let link = site.link();
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     let command = Command::shell("cat >/dev/null; echo whole").stdin(Stdin::Stream(receiver));
     let send = async {
@@ -139,11 +148,9 @@ impl Sink for Full {
     }
 }
 
-#[tokio::test]
-async fn output_that_cannot_be_kept_ends_the_command() {
-    let server = server!();
-    let link = server.link().await;
-    let mark = format!("forno-full-{}", std::process::id());
+async fn output_that_cannot_be_kept_ends_the_command(site: Site) {
+    let link = site.link();
+    let mark = site.mark("full");
     let script = format!("echo x; exec -a {mark} sleep 600");
     let command = Command::words(["bash", "-c", &script]);
     let error = link.exec(command, Box::new(Full), never()).await;
@@ -242,7 +249,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 async fn run_tree(
-    link: Arc<SshLink>,
+    link: Arc<dyn Link>,
     mark: &str,
     timeout: Option<Duration>,
     sudo: bool,
@@ -260,11 +267,9 @@ async fn run_tree(
     (cancel, task)
 }
 
-#[tokio::test]
-async fn cancellation_ends_every_process() {
-    let server = server!();
-    let link = server.link().await;
-    let mark = format!("forno-cancel-{}", std::process::id());
+async fn cancellation_ends_every_process(site: Site) {
+    let link = site.link();
+    let mark = site.mark("cancel");
     let (cancel, task) = run_tree(link.clone(), &mark, None, false).await;
     cancel.cancel();
     let error = task.await.unwrap().unwrap_err();
@@ -276,11 +281,9 @@ async fn cancellation_ends_every_process() {
     );
 }
 
-#[tokio::test]
-async fn a_time_out_ends_every_process_also_as_root() {
-    let server = server!();
-    let link = server.link().await;
-    let mark = format!("forno-timeout-{}", std::process::id());
+async fn a_time_out_ends_every_process_also_as_root(site: Site) {
+    let link = site.link();
+    let mark = site.mark("timeout");
     let sudo = said(&*link, "[ \"$(id -u)\" = 0 ] || sudo -n true")
         .await
         .exit
@@ -296,20 +299,16 @@ async fn a_time_out_ends_every_process_also_as_root() {
     until("all are gone", || alive(&mark).is_empty()).await;
 }
 
-#[tokio::test]
-async fn a_dropped_future_ends_every_process() {
-    let server = server!();
-    let link = server.link().await;
-    let mark = format!("forno-drop-{}", std::process::id());
+async fn a_dropped_future_ends_every_process(site: Site) {
+    let link = site.link();
+    let mark = site.mark("drop");
     let (_cancel, task) = run_tree(link.clone(), &mark, None, false).await;
     task.abort();
     until("all are gone", || alive(&mark).is_empty()).await;
 }
 
-#[tokio::test]
-async fn silence_is_noticed() {
-    let server = server!();
-    let link = server.link().await;
+async fn silence_is_noticed(site: Site) {
+    let link = site.link();
     let command = Command::shell("echo on; sleep 600").idle_timeout(Duration::from_millis(500));
     let error = link
         .exec(command, Box::new(Discard), never())
@@ -318,20 +317,16 @@ async fn silence_is_noticed() {
     assert!(matches!(error.kind, ErrorKind::Stalled(_)), "{error}");
 }
 
-#[tokio::test]
-async fn a_process_left_behind_does_not_hold_the_command() {
-    let server = server!();
-    let link = server.link().await;
+async fn a_process_left_behind_does_not_hold_the_command(site: Site) {
+    let link = site.link();
     let output = said(&*link, "sleep 600 & echo $!").await;
     assert!(output.exit.success());
     let left = output.stdout.trim().to_owned();
     assert!(said(&*link, &format!("kill {left}")).await.exit.success());
 }
 
-#[tokio::test]
-async fn a_flood_on_one_channel_does_not_block_another() {
-    let server = server!();
-    let link = server.link().await;
+async fn a_flood_on_one_channel_does_not_block_another(site: Site) {
+    let link = site.link();
     let cancel = CancellationToken::new();
     let (flooding, token) = (link.clone(), cancel.clone());
     let flood = tokio::spawn(async move {
@@ -346,10 +341,8 @@ async fn a_flood_on_one_channel_does_not_block_another() {
     assert!(flood.await.unwrap().is_err());
 }
 
-#[tokio::test]
-async fn more_commands_at_once_than_sshd_has_channels() {
-    let server = server!();
-    let link = server.link().await;
+async fn more_commands_at_once_than_a_link_has_channels(site: Site) {
+    let link = site.link();
     let commands = (0..30).map(|n| {
         let link = link.clone();
         async move { said(&*link, &format!("sleep 0.1; echo {n}")).await.stdout }
@@ -360,10 +353,8 @@ async fn more_commands_at_once_than_sshd_has_channels() {
     }
 }
 
-#[tokio::test]
-async fn what_cannot_be_passed_is_refused() {
-    let server = server!();
-    let link = server.link().await;
+async fn what_cannot_be_passed_is_refused(site: Site) {
+    let link = site.link();
     let error = link
         .exec(
             Command::shell("x".repeat(200_000)),

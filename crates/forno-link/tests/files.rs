@@ -1,24 +1,24 @@
 //! Files and folders there and back, with hard names.
 
+mod suite;
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use forno_link::{ErrorKind, FileTarget, Link, Progress, TreeTarget, testing};
+use forno_link::{ErrorKind, FileTarget, Progress, TreeTarget};
+use suite::Site;
 use tokio_util::sync::CancellationToken;
 
-macro_rules! server {
-    () => {
-        match testing::sshd().await {
-            Ok(server) => server,
-            Err(reason) => {
-                forno_testing::skip(reason);
-                return;
-            }
-        }
-    };
+over_every_link! {
+    a_folder_there_and_back_is_the_same
+    folders_that_are_there_keep_what_they_are
+    files_with_hard_names_there_and_back
+    modes_and_owners
+    failures_say_what_and_leave_nothing
+    a_cancelled_upload_leaves_nothing
 }
 
 fn never() -> CancellationToken {
@@ -99,13 +99,11 @@ fn make_tree(root: &Path) {
     fs_err::write(root.join("large"), vec![b'x'; 3 << 20]).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_folder_there_and_back_is_the_same() {
-    let server = server!();
-    let link = server.link().await;
+async fn a_folder_there_and_back_is_the_same(site: Site) {
+    let link = site.link();
     let from = tempfile::tempdir().unwrap();
     make_tree(from.path());
-    let there = server.dir().join("a folder's \"place\"");
+    let there = site.dir().join("a folder's \"place\"");
     let most = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&most);
     let progress = Progress::new(move |done, total| {
@@ -119,7 +117,7 @@ async fn a_folder_there_and_back_is_the_same() {
     assert_eq!(listing(&there), listing(from.path()));
     assert!(most.load(Ordering::Relaxed) >= 3 << 20);
 
-    let back = server.dir().join("back");
+    let back = site.dir().join("back");
     link.download_tree(
         there.to_str().unwrap(),
         &back,
@@ -132,16 +130,14 @@ async fn a_folder_there_and_back_is_the_same() {
     assert_eq!(listing(&back), listing(from.path()));
 }
 
-#[tokio::test]
-async fn folders_that_are_there_keep_what_they_are() {
-    let server = server!();
-    let link = server.link().await;
+async fn folders_that_are_there_keep_what_they_are(site: Site) {
+    let link = site.link();
     let from = tempfile::tempdir().unwrap();
     fs_err::create_dir_all(from.path().join("etc/app")).unwrap();
     fs_err::write(from.path().join("etc/app/conf"), "new").unwrap();
     fs_err::create_dir(from.path().join("lib")).unwrap();
     fs_err::write(from.path().join("lib/so"), "so").unwrap();
-    let there = server.dir().join("root");
+    let there = site.dir().join("root");
     fs_err::create_dir_all(there.join("etc")).unwrap();
     fs_err::create_dir_all(there.join("usr/lib")).unwrap();
     symlink("usr/lib", there.join("lib")).unwrap();
@@ -168,16 +164,14 @@ async fn folders_that_are_there_keep_what_they_are() {
     assert_eq!(fs_err::read(there.join("usr/lib/so")).unwrap(), b"so");
 }
 
-#[tokio::test]
-async fn files_with_hard_names_there_and_back() {
-    let server = server!();
-    let link = server.link().await;
+async fn files_with_hard_names_there_and_back(site: Site) {
+    let link = site.link();
     let from = tempfile::tempdir().unwrap();
     for name in NAMES {
         let local = from.path().join(name);
         fs_err::write(&local, name.repeat(1000)).unwrap();
         set_mode(&local, 0o750);
-        let there = server.dir().join("new folder").join(name);
+        let there = site.dir().join("new folder").join(name);
         let target = FileTarget::new(there.to_str().unwrap());
         link.upload_file(&local, &target, Progress::none(), &never())
             .await
@@ -197,18 +191,16 @@ async fn files_with_hard_names_there_and_back() {
         assert_eq!(fs_err::read(&back).unwrap(), name.repeat(1000).as_bytes());
         assert_eq!(mode(&back), 0o750);
     }
-    let count = fs_err::read_dir(server.dir().join("new folder"))
+    let count = fs_err::read_dir(site.dir().join("new folder"))
         .unwrap()
         .count();
     assert_eq!(count, NAMES.len(), "no temporary file stays");
 }
 
-#[tokio::test]
-async fn modes_and_owners() {
-    let server = server!();
-    let link = server.link().await;
-    let root = server.user == "root";
-    let there = server.dir().join("file");
+async fn modes_and_owners(site: Site) {
+    let link = site.link();
+    let root = site.user == "root";
+    let there = site.dir().join("file");
     let mut target = FileTarget::new(there.to_str().unwrap());
     target.mode = Some(0o4711);
     if root {
@@ -229,33 +221,31 @@ async fn modes_and_owners() {
         let tree = TreeTarget {
             owner: Some("nobody".into()),
             group: Some("12345".into()),
-            ..TreeTarget::new(server.dir().join("tree").to_str().unwrap())
+            ..TreeTarget::new(site.dir().join("tree").to_str().unwrap())
         };
         link.upload_tree(from.path(), &tree, Progress::none(), &never())
             .await
             .unwrap();
         for name in ["", "f", "d"] {
-            let metadata = fs_err::metadata(server.dir().join("tree").join(name)).unwrap();
+            let metadata = fs_err::metadata(site.dir().join("tree").join(name)).unwrap();
             assert_eq!((metadata.uid(), metadata.gid()), (nobody, 12345), "{name}");
         }
     }
     let tree = TreeTarget {
         owner: Some("no-such-user".into()),
-        ..TreeTarget::new(server.dir().join("tree2").to_str().unwrap())
+        ..TreeTarget::new(site.dir().join("tree2").to_str().unwrap())
     };
     let error = link
         .upload_tree(from.path(), &tree, Progress::none(), &never())
         .await
         .unwrap_err();
     assert!(error.to_string().contains("no-such-user"), "{error}");
-    assert!(!server.dir().join("tree2").exists());
+    assert!(!site.dir().join("tree2").exists());
 }
 
-#[tokio::test]
-async fn failures_say_what_and_leave_nothing() {
-    let server = server!();
-    let link = server.link().await;
-    let dir = server.dir().to_str().unwrap().to_owned();
+async fn failures_say_what_and_leave_nothing(site: Site) {
+    let link = site.link();
+    let dir = site.dir().to_str().unwrap().to_owned();
     let text = |result: Result<(), forno_link::Error>| {
         result.unwrap_err().kind.to_string().replace(&dir, "DIR")
     };
@@ -266,8 +256,8 @@ async fn failures_say_what_and_leave_nothing() {
                 .await
         }
     };
-    fs_err::create_dir(server.dir().join("folder")).unwrap();
-    fs_err::write(server.dir().join("file"), "x").unwrap();
+    fs_err::create_dir(site.dir().join("folder")).unwrap();
+    fs_err::write(site.dir().join("file"), "x").unwrap();
     let mut said = vec![
         text(send(format!("{dir}/folder")).await),
         text(send(format!("{dir}/file/below")).await),
@@ -286,14 +276,14 @@ async fn failures_say_what_and_leave_nothing() {
     let tree = TreeTarget::new(format!("{dir}/file"));
     said.push(text(
         link.upload_tree(
-            &server.dir().join("folder"),
+            &site.dir().join("folder"),
             &tree,
             Progress::none(),
             &never(),
         )
         .await,
     ));
-    let to = server.dir().join("got");
+    let to = site.dir().join("got");
     for from in ["missing", "folder"] {
         let from = format!("{dir}/{from}");
         said.push(text(
@@ -306,32 +296,28 @@ async fn failures_say_what_and_leave_nothing() {
         link.download_tree(&from, &to, false, Progress::none(), &never())
             .await,
     ));
-    let under_file = server.dir().join("file").join("x");
+    let under_file = site.dir().join("file").join("x");
     said.push(text(
         link.download_file(&from, &under_file, false, Progress::none(), &never())
             .await,
     ));
-    insta::assert_snapshot!(said.join("\n"));
+    insta::assert_snapshot!("failures_say_what_and_leave_nothing", said.join("\n"));
     assert!(!to.exists());
     assert_eq!(
-        fs_err::read_dir(server.dir().join("folder"))
-            .unwrap()
-            .count(),
+        fs_err::read_dir(site.dir().join("folder")).unwrap().count(),
         0
     );
 }
 
-#[tokio::test]
-async fn a_cancelled_upload_leaves_nothing() {
-    let server = server!();
-    let link = server.link().await;
+async fn a_cancelled_upload_leaves_nothing(site: Site) {
+    let link = site.link();
     let from = tempfile::tempdir().unwrap();
     let file = from.path().join("large");
     fs_err::File::create(&file)
         .unwrap()
         .set_len(2 << 30)
         .unwrap();
-    let there = server.dir().join("there");
+    let there = site.dir().join("there");
     fs_err::create_dir(&there).unwrap();
     let cancel = never();
     let token = cancel.clone();

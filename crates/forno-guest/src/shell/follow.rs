@@ -275,7 +275,9 @@ impl<'a> Follow<'a> {
         let stop = CancellationToken::new();
         let leash = stop.clone().drop_guard();
         let machine = Arc::clone(self.link);
-        let command = command.stdin(stdin);
+        let mut command = command.stdin(stdin);
+        // Without an archive there is only our own word in it.
+        command.public_stdin = first.is_empty();
         let mut task = tokio::spawn(async move { machine.exec(command, sink, &stop).await });
         let line = |task| Line { input, task, leash };
         let mut turn = tokio::time::interval(REMEMBER);

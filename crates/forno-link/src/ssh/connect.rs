@@ -143,6 +143,10 @@ impl Watch {
     pub fn none() -> Self {
         Self::new(|_| {})
     }
+
+    pub(crate) fn tell(&self, attempt: Attempt<'_>) {
+        (self.0)(attempt);
+    }
 }
 
 impl fmt::Debug for Watch {
@@ -210,7 +214,7 @@ pub(super) async fn establish(
                 },
             ));
         }
-        (watch.0)(Attempt {
+        watch.tell(Attempt {
             peer: &peer,
             number,
             problem: &problem,

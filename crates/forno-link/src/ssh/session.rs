@@ -7,9 +7,9 @@ use std::time::Duration;
 use russh::client::{self, Handle};
 use russh::keys::agent::client::AgentClient;
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg};
-use russh::{Disconnect, MethodSet, Preferred, cipher};
+use russh::{ChannelOpenFailure, Disconnect, MethodSet, Preferred, cipher};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::{Auth, SshTarget, Timing};
 use super::dial::Hangup;
@@ -19,6 +19,10 @@ use crate::ErrorKind;
 /// sshd allows ten channels on a connection (MaxSessions); two are left for
 /// ending commands.
 const CHANNELS: usize = 8;
+
+/// How long a channel that is refused is asked for, and how often.
+const BUSY: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// AES-GCM first: with the processor's instructions it moves a third more than
 /// ChaCha20 at half the work. Plain CTR with a separate MAC is slowest.
@@ -160,7 +164,22 @@ impl Session {
         &self,
         within: Duration,
     ) -> Result<russh::Channel<client::Msg>, ErrorKind> {
-        match timeout(within, self.handle.channel_open_session()).await {
+        // sshd counts a command until it has reaped it, which may be after its
+        // channel was closed.
+        let begun = Instant::now();
+        let open = async {
+            loop {
+                match self.handle.channel_open_session().await {
+                    Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed))
+                        if begun.elapsed() < BUSY =>
+                    {
+                        sleep(PAUSE).await;
+                    }
+                    other => return other,
+                }
+            }
+        };
+        match timeout(within, open).await {
             Ok(Ok(channel)) => Ok(channel),
             Ok(Err(russh::Error::ChannelOpenFailure(reason))) => {
                 Err(ErrorKind::Denied(format!("open a channel ({reason:?})")))

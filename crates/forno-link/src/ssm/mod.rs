@@ -2,6 +2,8 @@
 
 pub mod api;
 pub mod channel;
+pub mod run;
+
 mod forward;
 
 pub use api::{
@@ -10,3 +12,4 @@ pub use api::{
 };
 pub use channel::InstancePort;
 pub use forward::Forward;
+pub use run::{Commands, NEEDS, Pace, SsmLink, SsmTarget, SsmTiming, connect};
