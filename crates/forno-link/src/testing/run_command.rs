@@ -91,7 +91,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Inner {
     fn base(&self) -> PathBuf {
-        self.dir.path().join("memory/forno-ssm")
+        self.dir.path().join("memory/ssm-forno")
     }
 
     fn documents(&self) -> PathBuf {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::body::into_text;
+use super::documents::TagSet;
 use super::error::{malformed, no_such_bucket, not_implemented};
 use super::files;
 use super::objects::place;
@@ -57,12 +58,13 @@ fn at_home(bucket: &Bucket, region: Region) -> Result<(), ApiError> {
     .with_status(StatusCode::MOVED_PERMANENTLY))
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct CreateBucketConfiguration {
     #[serde(rename = "@xmlns", default)]
     _namespace: Option<String>,
     location_constraint: Option<String>,
+    tags: Option<TagSet>,
 }
 
 pub(super) async fn create(
@@ -86,7 +88,9 @@ pub(super) async fn create(
         ));
     }
     let text = into_text(&mut request).await?;
-    let region = region(&text, here)?;
+    let wanted = wanted(&text)?;
+    let region = region(wanted.location_constraint.as_deref(), here)?;
+    let tags = wanted.tags.unwrap_or_default().check()?;
     let location = format!("/{name}");
     files::change(service, move |buckets| {
         if let Some(there) = buckets.get(&name) {
@@ -112,7 +116,7 @@ pub(super) async fn create(
             Bucket {
                 region: region.to_owned(),
                 created: Timestamp::now(),
-                tags: std::collections::BTreeMap::new(),
+                tags,
                 documents: std::collections::BTreeMap::new(),
                 objects: std::collections::BTreeMap::new(),
                 uploads: std::collections::BTreeMap::new(),
@@ -124,16 +128,17 @@ pub(super) async fn create(
     Ok(Reply::empty().with(http::header::LOCATION, location))
 }
 
+/// What a request says about its bucket; it may say nothing.
+fn wanted(text: &str) -> Result<CreateBucketConfiguration, ApiError> {
+    if text.trim().is_empty() {
+        return Ok(CreateBucketConfiguration::default());
+    }
+    quick_xml::de::from_str(text).map_err(|error| malformed(&error.to_string()))
+}
+
 /// Where a bucket is to be, as its request says it at an endpoint.
-fn region(text: &str, here: Region) -> Result<&'static str, ApiError> {
-    let constraint = if text.trim().is_empty() {
-        None
-    } else {
-        let input: CreateBucketConfiguration =
-            quick_xml::de::from_str(text).map_err(|error| malformed(&error.to_string()))?;
-        input.location_constraint
-    };
-    match constraint.as_deref() {
+fn region(constraint: Option<&str>, here: Region) -> Result<&'static str, ApiError> {
+    match constraint {
         None if here.name == FIRST_REGION => Ok(here.name),
         Some(region) if region == here.name && region != FIRST_REGION => Ok(here.name),
         Some(region) if here.name == FIRST_REGION && region != FIRST_REGION => Region::find(region)
@@ -259,7 +264,12 @@ mod tests {
             )
         };
         let at = |here: &str, text: &str| {
-            region(text, Region::find(here).unwrap()).map_err(|error| error.code().to_owned())
+            wanted(text)
+                .and_then(|wanted| {
+                    let here = Region::find(here).unwrap();
+                    region(wanted.location_constraint.as_deref(), here)
+                })
+                .map_err(|error| error.code().to_owned())
         };
         assert_eq!(at("us-east-1", ""), Ok("us-east-1"));
         assert_eq!(at("us-east-1", &constraint("sa-east-1")), Ok("sa-east-1"));

@@ -123,11 +123,37 @@ struct Tagging {
     tag_set: TagSet,
 }
 
-#[derive(Deserialize)]
+/// Tags as requests carry them.
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TagSet {
+pub(super) struct TagSet {
     #[serde(rename = "Tag", default)]
     tags: Vec<Tag>,
+}
+
+impl TagSet {
+    /// By the rules for tags of buckets.
+    pub(super) fn check(self) -> Result<Tags, ApiError> {
+        let count = self.tags.len();
+        let mut tags = Tags::new();
+        for tag in self.tags {
+            let (key, value) = (tag.key.chars().count(), tag.value.chars().count());
+            if key == 0 || key > 128 || value > 256 {
+                return Err(ApiError::new(
+                    "InvalidTag",
+                    "The TagKey or TagValue you have provided is invalid",
+                ));
+            }
+            tags.insert(tag.key, tag.value);
+        }
+        if tags.len() < count || count > MOST_TAGS {
+            return Err(ApiError::new(
+                "InvalidTag",
+                "Cannot provide multiple Tags with the same key, or more than 50",
+            ));
+        }
+        Ok(tags)
+    }
 }
 
 #[derive(Deserialize)]
@@ -303,24 +329,7 @@ pub(super) async fn put_tags(
     request.check(&["tagging"], &[])?;
     let text = into_text(&mut request).await?;
     let input: Tagging = parse(&text)?;
-    let count = input.tag_set.tags.len();
-    let mut tags = Tags::new();
-    for tag in input.tag_set.tags {
-        let (key, value) = (tag.key.chars().count(), tag.value.chars().count());
-        if key == 0 || key > 128 || value > 256 {
-            return Err(ApiError::new(
-                "InvalidTag",
-                "The TagKey or TagValue you have provided is invalid",
-            ));
-        }
-        tags.insert(tag.key, tag.value);
-    }
-    if tags.len() < count || count > MOST_TAGS {
-        return Err(ApiError::new(
-            "InvalidTag",
-            "Cannot provide multiple Tags with the same key, or more than 50",
-        ));
-    }
+    let tags = input.tag_set.check()?;
     set_tags(service, place(&request), tags).await?;
     Ok(Reply::deleted())
 }

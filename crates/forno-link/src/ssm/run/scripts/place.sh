@@ -20,10 +20,10 @@ over() {
 }
 
 # In memory: what is never on the disk is never in the image.
-base=${FORNO_STUB_MEMORY:-/run}/forno-ssm
+base=${FORNO_STUB_MEMORY:-/run}/ssm-forno
 [ -d "$base" ] || mkdir -- "$base" 2>/dev/null
 if [ ! -w "$base" ]; then
-  base=${TMPDIR:-/tmp}/forno-ssm-$(id -u)
+  base=${TMPDIR:-/tmp}/ssm-forno-$(id -u)
   [ -d "$base" ] || mkdir -- "$base" 2>/dev/null
 fi
 if [ -L "$base" ] || [ ! -O "$base" ] || [ ! -w "$base" ]; then over "refused $base cannot be used"; fi
