@@ -22,6 +22,9 @@ pub struct StepContext {
     /// Environment of every shell step and of ansible-playbook, such as
     /// `FORNO_IMAGE`; a step's own wins.
     pub env: BTreeMap<String, SecretString>,
+    /// Nothing that is sent is a secret: a link may pass it where it can be read
+    /// later.
+    pub public: bool,
     /// Where roles and collections with pinned versions are kept between bakes.
     pub cache: Option<PathBuf>,
     /// Programs of this machine, looked up in `PATH` when not absolute.
@@ -44,6 +47,7 @@ impl StepContext {
             emitter,
             cancel,
             env: BTreeMap::new(),
+            public: false,
             cache: None,
             ansible_playbook: "ansible-playbook".into(),
             ansible_galaxy: "ansible-galaxy".into(),

@@ -24,6 +24,7 @@ pub(crate) async fn upload(
         owner: Some(upload.owner.clone()),
         group: Some(upload.group.clone()),
         sudo: true,
+        public: ctx.public,
         ..FileTarget::new(&upload.to)
     };
     let cancel = &ctx.cancel;
@@ -40,6 +41,7 @@ pub(crate) async fn upload(
                 owner: file.owner,
                 group: file.group,
                 sudo: true,
+                public: ctx.public,
                 ..TreeTarget::new(&upload.to)
             };
             link.upload_tree(from, &tree, progress(ctx), cancel).await?;

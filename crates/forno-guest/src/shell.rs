@@ -126,6 +126,7 @@ impl StepError {
 /// A script ready to be sent.
 pub(crate) struct Prepared {
     sudo: bool,
+    public: bool,
     /// The runner's folder as an archive that is not finished.
     archive: tar::Builder<Vec<u8>>,
 }
@@ -149,6 +150,7 @@ impl Prepared {
             .map_err(unsent)?;
         Ok(Self {
             sudo: shell.sudo,
+            public: ctx.public,
             archive,
         })
     }
@@ -165,7 +167,11 @@ impl Prepared {
     pub(crate) fn attached(self) -> Result<Command, StepError> {
         let archive = self.archive.into_inner().map_err(unsent)?;
         let stdin = Stdin::Bytes(archive.into());
-        Ok(Command::shell(RUNNER).sudo(self.sudo).stdin(stdin))
+        let command = Command::shell(RUNNER).sudo(self.sudo).stdin(stdin);
+        Ok(Command {
+            public_stdin: self.public,
+            ..command
+        })
     }
 }
 

@@ -35,6 +35,6 @@ pub use error::{Error, ErrorKind};
 pub use identity::{HostKey, HostKeyPair, Identity};
 pub use link::{Captured, Command, Exit, Link, Output, Sink, SshAccess, Stdin, capture};
 pub use remote::TERMINATE;
-pub use shell::{ShellOptions, shell};
+pub use shell::{ShellOptions, by_lines, shell};
 pub use ssh::{Attempt, Auth, Dial, SshLink, SshTarget, Timing, Watch, connect};
 pub use transfer::{FileTarget, Progress, TreeTarget};

@@ -36,7 +36,8 @@ pub async fn shell(
     if is_interactive() {
         joined(link, options, cancel).await
     } else {
-        piped(link, options, cancel).await
+        let script = options.command.clone();
+        piped(link, script.unwrap_or_else(|| LOGIN.to_owned()), cancel).await
     }
 }
 
@@ -106,15 +107,28 @@ async fn joined(
     exit.ok_or_else(|| link.lost())
 }
 
-async fn piped(
-    link: &SshLink,
-    options: &ShellOptions,
+/// A login shell, or a command, over a link that has no terminals: this side sends
+/// whole lines. A person gets a prompt all the same, by a terminal there that
+/// does not repeat what this one shows.
+pub async fn by_lines(
+    link: &dyn Link,
+    command: Option<String>,
     cancel: &CancellationToken,
 ) -> Result<Exit, Error> {
-    let script = options
-        .command
-        .clone()
-        .unwrap_or_else(|| r#"exec "${SHELL:-/bin/sh}" -l"#.to_owned());
+    let script = match command {
+        Some(command) => command,
+        None if is_interactive() => PROMPTING.to_owned(),
+        None => LOGIN.to_owned(),
+    };
+    piped(link, script, cancel).await
+}
+
+const LOGIN: &str = r#"exec "${SHELL:-/bin/sh}" -l"#;
+
+const PROMPTING: &str = r#"command -v script >/dev/null || exec "${SHELL:-/bin/sh}" -l -i
+exec script -q -f -e -c 'stty -echo; exec "${SHELL:-/bin/sh}" -l' /dev/null"#;
+
+async fn piped(link: &dyn Link, script: String, cancel: &CancellationToken) -> Result<Exit, Error> {
     let (sender, receiver) = mpsc::channel(4);
     // Not one of the runtime's threads: a read that nothing ends would keep the
     // runtime, and with it the process, from ending.

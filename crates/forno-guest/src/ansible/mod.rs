@@ -46,7 +46,7 @@ pub(crate) async fn run(
         let passage = Passage::at(&place.path(SOCKET)).map_err(unprepared)?;
         return tokio::select! {
             result = play(ansible, &place, ctx) => result,
-            never = passage.serve(link, &ctx.cancel) => never,
+            never = passage.serve(link, ctx) => never,
         };
     };
     if access.agent_socket.is_none() {

@@ -23,7 +23,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc};
-use tokio_util::sync::CancellationToken;
+
+use crate::StepContext;
 
 /// A command line is a few KiB, a module on standard input some hundred.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -62,12 +63,12 @@ impl Passage {
     }
 
     /// Answers calls until it is dropped.
-    pub(super) async fn serve(&self, link: &dyn Link, cancel: &CancellationToken) -> ! {
+    pub(super) async fn serve(&self, link: &dyn Link, ctx: &StepContext) -> ! {
         let mut calls = FuturesUnordered::new();
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => calls.push(answer(stream, link, cancel)),
+                    Ok((stream, _)) => calls.push(answer(stream, link, ctx)),
                     // Out of descriptors: some will come free.
                     Err(error) => {
                         tracing::debug!(%error, "a call of Ansible's was not taken");
@@ -80,10 +81,10 @@ impl Passage {
     }
 }
 
-async fn answer(stream: UnixStream, link: &dyn Link, cancel: &CancellationToken) {
+async fn answer(stream: UnixStream, link: &dyn Link, ctx: &StepContext) {
     let (read, write) = stream.into_split();
     let frames = Frames(Arc::new(Mutex::new(write)));
-    let (kind, content) = match carry_out(BufReader::new(read), link, &frames, cancel).await {
+    let (kind, content) = match carry_out(BufReader::new(read), link, &frames, ctx).await {
         Ok(code) => (Kind::Code, code.to_string()),
         Err(error) if error.is_lost() => (Kind::Lost, error.to_string()),
         Err(error) => (Kind::Failed, error.to_string()),
@@ -96,8 +97,9 @@ async fn carry_out(
     mut read: BufReader<OwnedReadHalf>,
     link: &dyn Link,
     frames: &Frames,
-    cancel: &CancellationToken,
+    ctx: &StepContext,
 ) -> Result<i64, Error> {
+    let cancel = &ctx.cancel;
     let unheard = |error| local(link, "cannot hear Ansible's call", error);
     let mut asked = String::new();
     let mut head = (&mut read).take(LONGEST_LINE);
@@ -111,7 +113,8 @@ async fn carry_out(
         Call::Exec { command, input } => {
             let (feed, stdin) = mpsc::channel(4);
             let hung_up = cancel.child_token();
-            let command = Command::shell(command).stdin(Stdin::Stream(stdin));
+            let mut command = Command::shell(command).stdin(Stdin::Stream(stdin));
+            command.public_stdin = ctx.public;
             let run = link.exec(command, Box::new(frames.clone()), &hung_up);
             let feeding = async {
                 pour(&mut read, input, feed).await;
@@ -135,7 +138,10 @@ async fn carry_out(
             })
         }
         Call::Put { local, path } => {
-            let to = FileTarget::new(path);
+            let to = FileTarget {
+                public: ctx.public,
+                ..FileTarget::new(path)
+            };
             link.upload_file(&local, &to, Progress::none(), cancel)
                 .await?;
             Ok(0)

@@ -277,7 +277,7 @@ impl<'a> Follow<'a> {
         let machine = Arc::clone(self.link);
         let mut command = command.stdin(stdin);
         // Without an archive there is only our own word in it.
-        command.public_stdin = first.is_empty();
+        command.public_stdin = self.ctx.public || first.is_empty();
         let mut task = tokio::spawn(async move { machine.exec(command, sink, &stop).await });
         let line = |task| Line { input, task, leash };
         let mut turn = tokio::time::interval(REMEMBER);

@@ -16,6 +16,8 @@ pub struct FileTarget {
     pub sudo: bool,
     /// Make the folders on the way to it.
     pub parents: bool,
+    /// The content is no secret: see [`crate::Command::public_stdin`].
+    pub public: bool,
 }
 
 impl FileTarget {
@@ -27,6 +29,7 @@ impl FileTarget {
             group: None,
             sudo: false,
             parents: true,
+            public: false,
         }
     }
 }
@@ -43,6 +46,8 @@ pub struct TreeTarget {
     pub owner: Option<String>,
     pub group: Option<String>,
     pub sudo: bool,
+    /// The content is no secret: see [`crate::Command::public_stdin`].
+    pub public: bool,
     /// Name of files that list, as `.gitignore` does, what to leave out;
     /// `.fornoignore` by default.
     pub ignore_file: Option<String>,
@@ -57,6 +62,7 @@ impl TreeTarget {
             owner: None,
             group: None,
             sudo: false,
+            public: false,
             ignore_file: Some(".fornoignore".into()),
         }
     }

@@ -112,6 +112,10 @@ async fn put(
     )
     .sudo(to.sudo)
     .stdin(stdin);
+    let command = Command {
+        public_stdin: to.public,
+        ..command
+    };
     let said = Said::default();
     let sink = Box::new(Listen(said.clone()));
     let what = || format!("write {}", to.path);
@@ -166,6 +170,10 @@ pub async fn upload_tree(
     )
     .sudo(to.sudo)
     .stdin(Stdin::Stream(chunks));
+    let command = Command {
+        public_stdin: to.public,
+        ..command
+    };
     let said = Said::default();
     let sink = Box::new(Listen(said.clone()));
     let what = || format!("send {} to {}", from.display(), to.path);

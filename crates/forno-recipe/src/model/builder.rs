@@ -115,8 +115,8 @@ pub(crate) enum SsmFiles {
     /// Through a bucket, by URLs that are signed for one object and a short time.
     #[default]
     Bucket,
-    /// In the text of commands: small files only, and no secrets, because
-    /// Systems Manager keeps what it ran.
+    /// In the text of commands: small files only, and recipes without secrets,
+    /// because Systems Manager keeps what it ran.
     Commands,
 }
 
