@@ -150,7 +150,7 @@ impl Gateway {
     /// Removes a bucket with all that is in it. One that is not there is what it
     /// shall be.
     pub async fn delete_bucket(&self, name: &str) -> Result<(), Error> {
-        match self.empty_bucket(name).await {
+        match self.empty_bucket(name, "").await {
             Err(error) if error.kind() == Kind::NotFound => return Ok(()),
             emptied => emptied?,
         }
@@ -171,7 +171,8 @@ impl Gateway {
         }
     }
 
-    async fn empty_bucket(&self, name: &str) -> Result<(), Error> {
+    /// Removes all objects whose keys begin so.
+    pub async fn empty_bucket(&self, name: &str, prefix: &str) -> Result<(), Error> {
         let call = self.call("ListObjectsV2").on(name);
         // A page at a time, and from the start again: what was listed is gone.
         loop {
@@ -180,6 +181,7 @@ impl Gateway {
                 .s3
                 .list_objects_v2()
                 .bucket(name)
+                .prefix(prefix)
                 .send()
                 .await
                 .map_err(|error| call.failed(&error))?;

@@ -56,6 +56,8 @@ struct Shared {
 pub(crate) struct Clients {
     pub(crate) region: Arc<str>,
     pub(crate) ec2: aws_sdk_ec2::Client,
+    #[cfg(feature = "kms")]
+    pub(crate) kms: aws_sdk_kms::Client,
     pub(crate) s3: aws_sdk_s3::Client,
     /// Signs URLs for machines, who may know S3 under another address.
     pub(crate) s3_for_machines: aws_sdk_s3::Client,
@@ -133,6 +135,12 @@ impl Gateway {
         let clients = Clients {
             region: Arc::from(region.as_str()),
             ec2: aws_sdk_ec2::Client::from_conf(ec2),
+            #[cfg(feature = "kms")]
+            kms: aws_sdk_kms::Client::from_conf(
+                aws_sdk_kms::config::Builder::from(&config)
+                    .interceptor(harmless.clone())
+                    .build(),
+            ),
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
             s3_for_machines: aws_sdk_s3::Client::from_conf(s3_for_machines.build()),
             ssm: aws_sdk_ssm::Client::from_conf(ssm),

@@ -20,6 +20,8 @@ mod cidr;
 mod codes;
 mod command;
 mod convert;
+#[cfg(feature = "kms")]
+mod data_key;
 mod error;
 mod gateway;
 mod harmless;
@@ -50,6 +52,8 @@ pub use block_device::{Volume, VolumeType};
 pub use bucket::Bucket;
 pub use cidr::{Cidr, InvalidCidr};
 pub use command::{Invocation, InvocationOutput};
+#[cfg(feature = "kms")]
+pub use data_key::DataKey;
 pub use error::{Error, Kind, Outcome};
 pub use gateway::Gateway;
 pub use identity::Identity;

@@ -121,6 +121,16 @@ impl TagMatch {
         self.value.as_deref()
     }
 
+    /// Whether these tags are such.
+    pub fn holds(&self, tags: &Tags) -> bool {
+        let there = tags.get(&self.key);
+        there.is_some()
+            && self
+                .value
+                .as_deref()
+                .is_none_or(|value| there == Some(value))
+    }
+
     /// As Describe calls of resources want it.
     pub(crate) fn filter(&self) -> Filter {
         match &self.value {

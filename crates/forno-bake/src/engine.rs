@@ -10,6 +10,7 @@ use forno_recipe::{Recipe, bake_order};
 use forno_saga::{Ladder, Rung};
 use tokio::sync::{Semaphore, watch};
 
+use crate::bake::Agents;
 use crate::journal::{Hub, Subscription};
 use crate::plan::{self, Base};
 use crate::{Change, Error, ErrorKind, Plan, RunReport, RunResult, Settings, bake};
@@ -21,6 +22,7 @@ const NEARBY: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug)]
 pub struct Engine {
     gateway: Gateway,
+    agents: Agents,
     settings: Settings,
     ladder: Ladder,
     hub: Hub,
@@ -53,6 +55,7 @@ impl Engine {
             settings.undo.settle = settings.undo.settle.min(NEARBY * 8);
         }
         Self {
+            agents: Agents::new(gateway.clone(), settings.poll),
             gateway,
             settings,
             ladder,
@@ -67,6 +70,10 @@ impl Engine {
 
     pub(crate) fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    pub(crate) fn agents(&self) -> &Agents {
+        &self.agents
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -217,6 +224,7 @@ impl Engine {
         }
         bake::bake(
             self.gateway.clone(),
+            self.agents.clone(),
             self.settings.clone(),
             self.ladder.clone(),
             self.hub.clone(),

@@ -18,13 +18,14 @@ mod journal;
 mod manifest;
 mod names;
 mod plan;
+mod reach;
 mod report;
 mod resume;
 mod settings;
 mod sweep;
 
 pub use bakes::{BakeFolder, Bakes};
-pub use connection::Connection;
+pub use connection::{BucketWay, Connection, ConnectionWay, SshWay};
 pub use engine::{Engine, RunOptions};
 pub use error::{Error, ErrorKind};
 pub use exit::ExitCode;
@@ -35,6 +36,7 @@ pub use plan::{
     Candidate, Change, Network, Plan, PlannedSource, Preflight, PreflightOutcome, RecipeSource,
     SourceImage, Variable,
 };
+pub use reach::{Tunnel, agent_shell, tunnel};
 pub use report::{BakeReport, RunReport, RunResult};
 pub use resume::{Outlook, Resumption};
 pub use settings::{Answer, Ask, Ingress, OnFailure, Question, Settings, Tools};

@@ -36,6 +36,17 @@ pub(crate) fn temporary(bake: &BakeId) -> String {
     format!("forno-{bake}")
 }
 
+/// How the names of temporary buckets begin.
+pub(crate) const BUCKETS: &str = "forno-";
+
+/// The name of a bake's bucket. Names are shared with all of AWS and short; the
+/// ULID of a bake is as unique as that, and of the letters that S3 allows.
+pub(crate) fn bucket(bake: &BakeId) -> String {
+    let id = bake.as_str();
+    let ulid = id.rsplit_once('-').map_or(id, |(_, ulid)| ulid);
+    format!("{BUCKETS}{}", ulid.to_lowercase())
+}
+
 /// The same in every process that tries the same thing, and another for
 /// anything else: a repeated launch makes no second machine.
 pub(crate) fn client_token(bake: &BakeId, variation: &[&str]) -> String {

@@ -193,6 +193,7 @@ impl Engine {
         };
         Box::pin(bake::resume(
             self.gateway().clone(),
+            self.agents().clone(),
             self.settings().clone(),
             self.ladder().clone(),
             self.hub().clone(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forno_aws::Cidr;
 use forno_events::BakeId;
+use forno_recipe::Connect;
 use forno_saga::UndoPolicy;
 
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Settings {
     /// Without one, the answer is to fail and tear down.
     pub ask: Option<Arc<dyn Ask>>,
     pub ingress: Ingress,
+    /// How machines are reached, in place of what the recipes say.
+    pub connect: Option<Connect>,
     /// How many bakes at once.
     pub parallel: usize,
     pub undo: UndoPolicy,
@@ -45,6 +48,7 @@ impl Settings {
             on_failure: OnFailure::Teardown,
             ask: None,
             ingress: Ingress::Auto,
+            connect: None,
             parallel: 4,
             undo: UndoPolicy::default(),
             poll: std::time::Duration::from_secs(2),

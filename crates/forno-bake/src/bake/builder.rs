@@ -3,7 +3,7 @@
 use forno_aws::SecurityGroupId;
 
 use super::context::Context;
-use super::key_pair::Key;
+use super::door::Door;
 use super::machine::{Running, Wanted, launch};
 use crate::Error;
 use crate::plan::ids;
@@ -12,7 +12,7 @@ pub(super) const ROLE: &str = "builder";
 
 pub(super) async fn start(
     ctx: &Context,
-    key: &Key,
+    door: &Door,
     groups: &[SecurityGroupId],
 ) -> Result<Running, Error> {
     let step = ids::builder();
@@ -21,7 +21,7 @@ pub(super) async fn start(
         image: &ctx.prepared.source,
         places: &ctx.prepared.places,
         groups,
-        key_name: &key.name,
+        door,
         user_data: None,
     };
     ctx.step(&step, launch(ctx, &step, &wanted)).await

@@ -1,50 +1,59 @@
-//! Phase 4: reached, recognised by its pinned host key, and ready for work.
+//! Phase 4: reached, known to be the machine that was meant, and ready for work.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use forno_events::{Event, Severity, StepId};
 use forno_guest::{Guest, ReadyOptions};
-use forno_link::{AgentSocket, Auth, Link as _, SshLink, SshTarget, Watch};
-
+use forno_link::ssm::{self, InstancePort, SsmTarget, Store};
+use forno_link::{AgentSocket, Auth, HostKey, Link, SshTarget, Watch};
 use futures::future::BoxFuture;
 
+use super::bucket::Place;
 use super::context::{Context, lock};
+use super::door::Door;
 use super::guest_steps::of_step;
 use super::key_pair::Key;
 use super::lifeline::Lifeline;
 use super::machine::{Running, gone, gone_after_all};
+use super::systems::BucketStore;
+use crate::connection::{BucketWay, ConnectionWay, SshWay};
 use crate::journal::millis;
-use crate::{Connection, Error, ErrorKind, folder};
+use crate::{Connection, Error, ErrorKind, folder, plan};
+
+/// Where sshd listens inside a machine.
+const SSH: u16 = 22;
 
 /// A machine at the end of a link.
 pub(crate) struct Connected {
     pub(super) machine: Running,
     pub(super) guest: Guest,
-    pub(super) link: Arc<SshLink>,
+    pub(super) link: Arc<dyn Link>,
     /// Keeps the machine from ending itself, as long as this lives.
     pub(super) lifeline: Lifeline,
     /// Signs for Ansible and for `forno shell`, as long as this lives.
-    pub(super) _agent: AgentSocket,
+    pub(super) _agent: Option<AgentSocket>,
+}
+
+/// A link, and what another process reaches the same machine by.
+struct Reached {
+    link: Arc<dyn Link>,
+    way: Option<ConnectionWay>,
+    agent: Option<AgentSocket>,
 }
 
 pub(super) async fn connect(
     ctx: &Context,
     step: &StepId,
     machine: Running,
-    key: &Key,
+    door: &Door,
 ) -> Result<Arc<Connected>, Error> {
     ctx.step(step, async {
-        let agent = AgentSocket::at(
-            &ctx.folder.join(format!("{step}.agent")),
-            Arc::clone(&key.identity),
-        )
-        .map_err(Error::io("start the agent for the key"))?;
-        let link =
-            Arc::new(raced(ctx, step, &machine, reach(ctx, step, &machine, key, &agent)).await?);
+        let Reached { link, way, agent } =
+            raced(ctx, step, &machine, reach(ctx, step, &machine, door)).await?;
         let lifeline = Lifeline::start(ctx, &link);
-        remember(ctx, &machine, &agent)?;
-        let guest = Guest::new(Arc::clone(&link) as Arc<dyn forno_link::Link>);
+        remember(ctx, &machine, way)?;
+        let guest = Guest::new(Arc::clone(&link));
         // It was ready once; what has begun on it since need not be waited for.
         if !ctx.has_passed(step, &machine.effect) {
             let ready = raced(ctx, step, &machine, wait_ready(ctx, step, &guest)).await;
@@ -93,22 +102,155 @@ async fn reach(
     ctx: &Context,
     step: &StepId,
     machine: &Running,
+    door: &Door,
+) -> Result<Reached, Error> {
+    let reached = match door {
+        Door::Address(key) => by_address(ctx, step, machine, key).await,
+        Door::Session(key) => by_session(ctx, step, machine, key).await,
+        Door::Agent => by_agent(ctx, step, machine).await,
+    };
+    let error = match reached {
+        Ok(reached) => return Ok(reached),
+        Err(Trouble::Ours(error)) => return Err(error),
+        Err(Trouble::Link(error)) if error.is_cancelled() => {
+            return Err(Error::cancelled(error.to_string()));
+        }
+        Err(Trouble::Link(error)) => error,
+    };
+    ctx.show_console(step, &machine.id).await;
+    let mut hints: Vec<String> = error.hint().into_iter().collect();
+    if ctx.prepared.connect.needs_agent() {
+        hints.extend(plan::unmanaged(&ctx.gateway, &ctx.prepared.recipe).await);
+    }
+    let error = Error::new(ErrorKind::Connect(error.to_string()));
+    Err(if hints.is_empty() {
+        error
+    } else {
+        error.with_hint(hints.join("; "))
+    })
+}
+
+enum Trouble {
+    Ours(Error),
+    Link(forno_link::Error),
+}
+
+impl From<forno_link::Error> for Trouble {
+    fn from(error: forno_link::Error) -> Self {
+        Self::Link(error)
+    }
+}
+
+async fn by_address(
+    ctx: &Context,
+    step: &StepId,
+    machine: &Running,
     key: &Key,
-    agent: &AgentSocket,
-) -> Result<SshLink, Error> {
-    let mut target = SshTarget::new(
-        machine.address,
+) -> Result<Reached, Trouble> {
+    let address = machine
+        .address
+        .ok_or_else(|| no(machine, "has no address"))?;
+    let target = SshTarget::new(
+        address,
         ctx.prepared.recipe.builder.user.clone(),
-        machine.host_key.clone(),
+        host_key(machine)?,
         Auth::Identity(Arc::clone(&key.identity)),
     );
+    by_ssh(ctx, step, key, target).await
+}
+
+async fn by_session(
+    ctx: &Context,
+    step: &StepId,
+    machine: &Running,
+    key: &Key,
+) -> Result<Reached, Trouble> {
+    let port = InstancePort::new(Arc::clone(&ctx.agents.systems), machine.id.as_str(), SSH);
+    let target = SshTarget::new(
+        port,
+        ctx.prepared.recipe.builder.user.clone(),
+        host_key(machine)?,
+        Auth::Identity(Arc::clone(&key.identity)),
+    );
+    by_ssh(ctx, step, key, target).await
+}
+
+/// With an agent that Ansible and `forno shell` sign by.
+async fn by_ssh(
+    ctx: &Context,
+    step: &StepId,
+    key: &Key,
+    mut target: SshTarget,
+) -> Result<Reached, Trouble> {
+    let agent = AgentSocket::at(
+        &ctx.folder.join(format!("{step}.agent")),
+        Arc::clone(&key.identity),
+    )
+    .map_err(|error| Trouble::Ours(Error::io("start the agent for the key")(error)))?;
     target.agent_socket = Some(agent.path().to_owned());
+    let watch = watch(ctx, step, "SSH to answer");
+    let link = forno_link::connect(target, within(ctx), &watch, &ctx.cancel).await?;
+    let way = link.ssh_access().map(|access| {
+        ConnectionWay::Ssh(SshWay {
+            address: access.address.ip().to_string(),
+            port: access.address.port(),
+            host_key: access.host_key.line(),
+            agent_socket: access.agent_socket,
+        })
+    });
+    Ok(Reached {
+        link: Arc::new(link),
+        way,
+        agent: Some(agent),
+    })
+}
+
+async fn by_agent(ctx: &Context, step: &StepId, machine: &Running) -> Result<Reached, Trouble> {
+    let place = Place::of(&ctx.prepared);
+    let store = place
+        .clone()
+        .map(|place| Arc::new(BucketStore::new(ctx.gateway.clone(), place)) as Arc<dyn Store>);
+    let target = SsmTarget::new(
+        machine.id.as_str(),
+        ctx.prepared.recipe.builder.user.clone(),
+        ctx.agents.commands.clone(),
+        store,
+    );
+    let watch = watch(ctx, step, "the SSM agent");
+    let link = ssm::connect(target, within(ctx), &watch, &ctx.cancel).await?;
+    Ok(Reached {
+        link: Arc::new(link),
+        way: Some(ConnectionWay::Ssm {
+            bucket: place.map(|place| BucketWay {
+                name: place.bucket,
+                prefix: place.prefix,
+            }),
+        }),
+        agent: None,
+    })
+}
+
+fn host_key(machine: &Running) -> Result<HostKey, Trouble> {
+    let key = machine.host_key.clone();
+    key.ok_or_else(|| no(machine, "was told no host key"))
+}
+
+fn no(machine: &Running, why: &str) -> Trouble {
+    let text = format!("{} runs but {why}", machine.id);
+    Trouble::Ours(Error::new(ErrorKind::Connect(text)))
+}
+
+fn within(ctx: &Context) -> Duration {
+    ctx.prepared.recipe.builder.timeouts.connect.get()
+}
+
+/// There are two attempts a second; news and heartbeats are told.
+fn watch(ctx: &Context, step: &StepId, what: &'static str) -> Watch {
     let emitter = ctx.emitter.clone();
     let shown = step.clone();
     let beat = ctx.settings.heartbeat;
     let heard_last = Mutex::new((Duration::ZERO, String::new()));
-    let watch = Watch::new(move |attempt| {
-        // There are two attempts a second; news and heartbeats are told.
+    Watch::new(move |attempt| {
         let state = attempt.problem.to_string();
         let mut last = lock(&heard_last);
         if last.1 == state && attempt.waited.saturating_sub(last.0) < beat {
@@ -117,27 +259,13 @@ async fn reach(
         *last = (attempt.waited, state.clone());
         emitter.emit(Event::Waiting {
             step: shown.clone(),
-            what: "SSH to answer".to_owned(),
+            what: what.to_owned(),
             resource: Some(attempt.peer.to_owned()),
             state,
             waited_ms: millis(attempt.waited),
             deadline_ms: millis(attempt.within),
         });
-    });
-    let within = ctx.prepared.recipe.builder.timeouts.connect.get();
-    match forno_link::connect(target, within, &watch, &ctx.cancel).await {
-        Ok(link) => Ok(link),
-        Err(error) if error.is_cancelled() => Err(Error::cancelled(error.to_string())),
-        Err(error) => {
-            ctx.show_console(step, &machine.id).await;
-            let hint = error.hint();
-            let error = Error::new(ErrorKind::Connect(error.to_string()));
-            Err(match hint {
-                Some(hint) => error.with_hint(hint),
-                None => error,
-            })
-        }
-    }
+    })
 }
 
 async fn wait_ready(ctx: &Context, step: &StepId, guest: &Guest) -> Result<(), Error> {
@@ -155,15 +283,17 @@ async fn wait_ready(ctx: &Context, step: &StepId, guest: &Guest) -> Result<(), E
     Ok(())
 }
 
-/// For `forno shell` in another process.
-fn remember(ctx: &Context, machine: &Running, agent: &AgentSocket) -> Result<(), Error> {
+/// For `forno shell` and `forno tunnel` in another process.
+fn remember(ctx: &Context, machine: &Running, way: Option<ConnectionWay>) -> Result<(), Error> {
+    let Some(way) = way else {
+        return Ok(());
+    };
     let connection = Connection {
         instance_id: machine.id.to_string(),
-        address: machine.address.ip().to_string(),
-        port: machine.address.port(),
+        region: ctx.prepared.region.clone(),
+        endpoint_url: ctx.gateway.endpoint_url().map(str::to_owned),
         user: ctx.prepared.recipe.builder.user.clone(),
-        host_key: machine.host_key.line(),
-        agent_socket: Some(agent.path().to_owned()),
+        way,
     };
     folder::write_json(&folder::connection(&ctx.folder), &connection)
         .map_err(Error::io("write how to reach the machine"))

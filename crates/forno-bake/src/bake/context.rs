@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::Connected;
+use super::systems::Agents;
 use crate::error::CallError;
 use crate::journal::{Journal, millis};
 use crate::manifest::PhaseTime;
@@ -23,6 +24,7 @@ use crate::{Answer, Error, ErrorKind, ExitCode, Question, Settings};
 
 pub(crate) struct Context {
     pub(crate) gateway: Gateway,
+    pub(crate) agents: Agents,
     pub(crate) settings: Settings,
     pub(crate) prepared: Prepared,
     pub(crate) journal: Journal,
@@ -154,6 +156,7 @@ impl Context {
     pub(crate) fn guest(&self, step: &StepId) -> StepContext {
         let mut context = StepContext::new(step.clone(), self.emitter.clone(), self.cancel.clone());
         context.heartbeat = self.settings.heartbeat;
+        context.public = self.prepared.recipe.secrets().next().is_none();
         if let Some(path) = &self.settings.tools.ansible_playbook {
             context.ansible_playbook.clone_from(path);
         }

@@ -15,6 +15,10 @@ pub(crate) const KEY_PAIR: &str = "key-pair";
 pub(crate) const SECURITY_GROUP: &str = "security-group";
 pub(crate) const INSTANCE: &str = "instance";
 pub(crate) const IMAGE: &str = "image";
+/// A bucket of our own.
+pub(crate) const BUCKET: &str = "bucket";
+/// What lies below a prefix of somebody else's bucket: `BUCKET/PREFIX/`.
+pub(crate) const OBJECTS: &str = "objects";
 
 /// Where the effects of a bake lie.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +90,8 @@ pub(crate) struct LaunchIntent {
     #[serde(flatten)]
     pub(crate) instance: InstanceIntent,
     /// The public host key that the machine was told to show, as a line of OpenSSH.
-    pub(crate) host_key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) host_key: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -50,7 +50,7 @@ pub(super) async fn hold(ctx: &Context, total: &Deadline) -> bool {
             ctx.note(Severity::Warning, error.full());
         }
         () = heartbeat => {}
-        () = machine.lifeline.mend(&machine.link, &ctx.cancel) => {}
+        () = machine.lifeline.mend(&*machine.link, &ctx.cancel) => {}
     }
     true
 }

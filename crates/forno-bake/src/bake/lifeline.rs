@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use forno_events::{Emitter, Event, Severity};
-use forno_link::{Command, Link, SshLink, capture};
+use forno_link::{Command, Link, capture};
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -90,11 +90,11 @@ pub(crate) struct Lifeline {
 }
 
 impl Lifeline {
-    pub(super) fn start(ctx: &Context, link: &Arc<SshLink>) -> Self {
+    pub(super) fn start(ctx: &Context, link: &Arc<dyn Link>) -> Self {
         let grace = grace(&ctx.prepared);
         let every = EVERY.min(grace / 4);
         let signs = signs(
-            Arc::clone(link) as Arc<dyn Link>,
+            Arc::clone(link),
             grace,
             every,
             ctx.emitter.clone(),
@@ -119,7 +119,7 @@ impl Lifeline {
 
     /// While nothing is done on the machine nobody else notices that the
     /// connection is lost, and the signs of life with it.
-    pub(super) async fn mend(&self, link: &SshLink, cancel: &CancellationToken) {
+    pub(super) async fn mend(&self, link: &dyn Link, cancel: &CancellationToken) {
         loop {
             tokio::time::sleep(self.every).await;
             if !link.is_connected() {

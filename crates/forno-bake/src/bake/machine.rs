@@ -13,6 +13,7 @@ use forno_saga::{Effect, EffectId, Rung};
 
 use super::adopt::adopt;
 use super::context::{Context, of_wait};
+use super::door::Door;
 use super::effects::{INSTANCE, InstanceIntent, LaunchIntent, Made, intent, is_numbered};
 use super::user_data::user_data;
 use super::{lifeline, teardown};
@@ -36,7 +37,7 @@ pub(super) struct Wanted<'a> {
     pub(super) image: &'a Image,
     pub(super) places: &'a [Place],
     pub(super) groups: &'a [SecurityGroupId],
-    pub(super) key_name: &'a str,
+    pub(super) door: &'a Door,
     pub(super) user_data: Option<&'a str>,
 }
 
@@ -45,8 +46,10 @@ pub(super) struct Wanted<'a> {
 pub(crate) struct Running {
     pub(super) effect: EffectId,
     pub(super) id: InstanceId,
-    pub(super) address: SocketAddr,
-    pub(super) host_key: HostKey,
+    /// Where its SSH answers, if it has an address at all.
+    pub(super) address: Option<SocketAddr>,
+    /// The key that it was told to show, where it is entered by SSH.
+    pub(super) host_key: Option<HostKey>,
 }
 
 /// Tries the places in order, beginning after the last that was tried for this
@@ -56,10 +59,11 @@ pub(super) async fn launch(
     step: &StepId,
     wanted: &Wanted<'_>,
 ) -> Result<Running, Error> {
-    let host_key = HostKeyPair::generate();
+    let host_key = wanted.door.host_key();
+    let shown = host_key.as_ref().map(HostKeyPair::public);
     let grace = lifeline::grace(&ctx.prepared);
     let arming = lifeline::arming(grace, ctx.prepared.expires);
-    let data = user_data(&host_key, &arming, wanted.user_data);
+    let data = user_data(host_key.as_ref(), &arming, wanted.user_data);
     let places = wanted.places.len();
     let tried = ctx.launches(wanted.role);
     let mut refused: Vec<String> = Vec::new();
@@ -79,14 +83,14 @@ pub(super) async fn launch(
                 step: wanted.role,
                 image: wanted.image,
                 groups: wanted.groups,
-                key_name: Some(wanted.key_name),
+                key_name: wanted.door.key().map(|key| key.name.as_str()),
                 user_data: Some(&data),
                 round: number / places,
             },
             place,
         );
         let asked = ctx
-            .effect_of_launch(&effect, wanted.role, launch, &host_key.public())
+            .effect_of_launch(&effect, wanted.role, launch, shown.as_ref())
             .await;
         let made = match asked {
             Ok(made) => made,
@@ -119,7 +123,7 @@ pub(super) async fn launch(
                     address: address(&instance)?,
                     effect,
                     id,
-                    host_key: host_key.public(),
+                    host_key: shown,
                 });
             }
             Err(error) if error.reason().is_some_and(StateReason::is_on_their_side) => {
@@ -149,7 +153,7 @@ pub(super) async fn find(
     step: &StepId,
     effect: EffectId,
     id: &InstanceId,
-    host_key: HostKey,
+    host_key: Option<HostKey>,
 ) -> Result<Running, Error> {
     let instance = run(ctx, step, id)
         .await
@@ -207,7 +211,7 @@ impl Context {
         effect: &EffectId,
         role: &str,
         launch: Launch,
-        host_key: &HostKey,
+        host_key: Option<&HostKey>,
     ) -> Result<Made, RunError<CallError>> {
         let intent = intent(
             effect.clone(),
@@ -223,7 +227,7 @@ impl Context {
                         .map(ToString::to_string)
                         .unwrap_or_default(),
                 },
-                host_key: host_key.line(),
+                host_key: host_key.map(HostKey::line),
             },
         );
         let gateway = self.gateway.clone();
@@ -315,16 +319,10 @@ async fn run(
 }
 
 /// Where its SSH answers.
-fn address(instance: &Instance) -> Result<SocketAddr, Error> {
-    let address = instance
-        .public_address
-        .or(instance.private_address)
-        .ok_or_else(|| {
-            Error::new(ErrorKind::Connect(format!(
-                "{} runs but has no address",
-                instance.id
-            )))
-        })?;
+fn address(instance: &Instance) -> Result<Option<SocketAddr>, Error> {
+    let Some(address) = instance.public_address.or(instance.private_address) else {
+        return Ok(None);
+    };
     let port = match instance.tags.get(names::SSH_PORT) {
         None => 22,
         Some(text) => text.parse().map_err(|_| {
@@ -335,7 +333,7 @@ fn address(instance: &Instance) -> Result<SocketAddr, Error> {
             )))
         })?,
     };
-    Ok(SocketAddr::new(IpAddr::V4(address), port))
+    Ok(Some(SocketAddr::new(IpAddr::V4(address), port)))
 }
 
 /// Ends only when the machine has gone away by itself: to be raced with

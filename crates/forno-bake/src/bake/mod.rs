@@ -1,11 +1,13 @@
 //! One bake, phase by phase: a file for each.
 
 mod adopt;
+mod bucket;
 mod builder;
 mod capture;
 mod check;
 mod connect;
 mod context;
+mod door;
 mod effects;
 mod guest_steps;
 mod hold;
@@ -18,16 +20,19 @@ mod run;
 mod runs;
 mod seal;
 mod security_group;
+mod systems;
 mod taken;
 mod teardown;
 mod undo;
 mod user_data;
 
+pub(crate) use bucket::Place;
 pub(crate) use capture::{is_image, may_become};
 pub(crate) use effects::{
-    IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, PlaceOf, SECURITY_GROUP, id,
-    intent, resource,
+    BUCKET, IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, PlaceOf, SECURITY_GROUP,
+    id, intent, resource,
 };
 pub(crate) use key_pair::forget;
 pub(crate) use run::{From, bake, mark_finished, resume};
+pub(crate) use systems::{Agents, BucketStore};
 pub(crate) use undo::{CloudUndo, command};

@@ -2,13 +2,13 @@
 //! the recipe's tests on it.
 
 use forno_aws::{Image, SecurityGroupId};
-use forno_link::Link as _;
 
 use super::connect::connect;
 use super::context::Context;
+use super::door::Door;
 use super::effects::is_numbered;
 use super::guest_steps::test as translate;
-use super::key_pair::{self, Key};
+use super::key_pair;
 use super::machine::{self, Running, Wanted, launch};
 use super::provision::run;
 use super::teardown;
@@ -26,36 +26,36 @@ pub(super) async fn prove(
 ) -> Result<(), Error> {
     let step = ids::prover();
     retire(ctx).await;
-    let mut imported = None;
+    let mut made = None;
     loop {
-        let (key, running) = ctx
+        let (door, running) = ctx
             .step(&step, async {
                 // A key of its own: the builder's must not open the image's machines.
-                let key = match imported.take() {
-                    Some(key) => key,
-                    None => key_pair::import(ctx, KEY_ROLE).await?,
+                let door = match made.take() {
+                    Some(door) => door,
+                    None => Door::make(ctx, KEY_ROLE).await?,
                 };
                 let wanted = Wanted {
                     role: ROLE,
                     image,
                     places: &ctx.prepared.prove_places,
                     groups,
-                    key_name: &key.name,
+                    door: &door,
                     user_data: ctx.prepared.prove_user_data.as_deref(),
                 };
                 let running = launch(ctx, &step, &wanted).await?;
-                Ok((key, running))
+                Ok((door, running))
             })
             .await?;
         let effect = running.effect.clone();
-        match test(ctx, running, &key).await {
+        match test(ctx, running, &door).await {
             Ok(()) => return Ok(()),
             Err(error) => {
                 let places = &ctx.prepared.prove_places;
                 machine::lost(ctx, ROLE, places, &effect, error).await?;
             }
         }
-        imported = Some(key);
+        made = Some(door);
     }
 }
 
@@ -75,9 +75,9 @@ async fn retire(ctx: &Context) {
     }
 }
 
-async fn test(ctx: &Context, running: Running, key: &Key) -> Result<(), Error> {
+async fn test(ctx: &Context, running: Running, door: &Door) -> Result<(), Error> {
     let effect = running.effect.clone();
-    let machine = connect(ctx, &ids::prover_connect(), running, key).await?;
+    let machine = connect(ctx, &ids::prover_connect(), running, door).await?;
     let mut failure = None;
     for (index, one) in ctx.prepared.recipe.tests.iter().enumerate() {
         let failed = |error| ErrorKind::Check {

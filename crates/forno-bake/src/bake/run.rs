@@ -8,17 +8,21 @@ use std::time::Duration;
 use forno_aws::{Gateway, Image, InstanceId, Kind, SecurityGroupId, SnapshotId, Tags};
 use forno_events::{Emitter, Event, Outcome, Severity};
 use forno_guest::Package;
+use forno_recipe::Connect;
 use forno_saga::{Closing, Deadline, EffectId, Ladder, Ledger, Rung, Saga, Unreleased};
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::context::{Context, of_wait};
+use super::door::Door;
 use super::effects::{KEY_PAIR, PlaceOf};
-use super::key_pair::Key;
 use super::machine::Running;
+use super::systems::Agents;
 use super::taken::{self, Taken};
-use super::{builder, capture, check, connect, hold, key_pair, machine, prove, provision, seal};
+use super::{
+    bucket, builder, capture, check, connect, hold, key_pair, machine, prove, provision, seal,
+};
 use super::{security_group, teardown};
 use crate::journal::{Hub, Journal, Masker, Past};
 use crate::manifest::Manifest;
@@ -32,6 +36,7 @@ const GRACE: Duration = Duration::from_millis(200);
 /// Bakes; an error means that nothing was even begun.
 pub(crate) async fn bake(
     gateway: Gateway,
+    agents: Agents,
     settings: Settings,
     ladder: Ladder,
     hub: Hub,
@@ -53,6 +58,7 @@ pub(crate) async fn bake(
         .map_err(Error::io("write the resolved recipe"))?;
     let ctx = context(
         gateway,
+        agents,
         settings,
         ladder,
         prepared,
@@ -67,6 +73,7 @@ pub(crate) async fn bake(
 /// Goes on with a bake of another process; an error means that nothing was changed.
 pub(crate) async fn resume(
     gateway: Gateway,
+    agents: Agents,
     settings: Settings,
     ladder: Ladder,
     hub: Hub,
@@ -77,7 +84,9 @@ pub(crate) async fn resume(
     let masker = masker(&prepared)?;
     let (journal, past) = Journal::reopen(ledger.dir(), prepared.bake.clone(), masker, hub)
         .map_err(Error::io("go on recording the bake"))?;
-    let ctx = context(gateway, settings, ladder, prepared, journal, ledger, past);
+    let ctx = context(
+        gateway, agents, settings, ladder, prepared, journal, ledger, past,
+    );
     tell_start(&ctx);
     ctx.note(Severity::Info, "taken up from a process that is gone");
     taken::tell_passed(&ctx, matches!(from, From::Image));
@@ -96,6 +105,7 @@ fn masker(prepared: &Prepared) -> Result<Masker, Error> {
 
 fn context(
     gateway: Gateway,
+    agents: Agents,
     settings: Settings,
     ladder: Ladder,
     prepared: Prepared,
@@ -114,6 +124,7 @@ fn context(
         keep: Mutex::default(),
         lost: AtomicUsize::default(),
         gateway,
+        agents,
         settings,
         prepared,
         journal,
@@ -299,12 +310,26 @@ async fn phases(ctx: &Context, from: From) -> Result<Proven, Error> {
 /// Key, network and builder, made anew.
 async fn begin(ctx: &Context) -> Result<(Option<Built>, Vec<SecurityGroupId>), Error> {
     let step = ids::key_pair();
-    let key = ctx
-        .phase("key", ctx.step(&step, key_pair::import(ctx, KEY_PAIR)))
+    let door = ctx
+        .phase("key", async {
+            let make = Door::make(ctx, KEY_PAIR);
+            match ctx.prepared.connect {
+                Connect::Ssm => make.await,
+                Connect::Ssh | Connect::SshOverSsm => ctx.step(&step, make).await,
+            }
+        })
         .await?;
-    key_pair::keep(ctx, &key);
-    let groups = ctx.phase("network", groups(ctx)).await?;
-    let built = build(ctx, &key, &groups, None).await?;
+    if let Some(key) = door.key() {
+        key_pair::keep(ctx, key);
+    }
+    let groups = ctx
+        .phase("network", async {
+            let groups = groups(ctx).await?;
+            bucket::prepare(ctx).await?;
+            Ok::<_, Error>(groups)
+        })
+        .await?;
+    let built = build(ctx, &door, &groups, None).await?;
     Ok((Some(built), groups))
 }
 
@@ -313,7 +338,7 @@ async fn go_on(ctx: &Context) -> Result<(Option<Built>, Vec<SecurityGroupId>), E
     let taken = ctx.phase("builder", taken::builder(ctx)).await?;
     let groups = taken::groups(ctx).await?;
     let built = match taken {
-        Taken::Working(running, key) => build(ctx, &key, &groups, Some(*running)).await?,
+        Taken::Working(running, door) => build(ctx, &door, &groups, Some(*running)).await?,
         Taken::Sealed { effect, id } => {
             ctx.phase("capture", capture::stop(ctx, &id)).await?;
             Built {
@@ -336,7 +361,7 @@ struct Built {
 /// To a stopped builder, again from the start when EC2 takes one away.
 async fn build(
     ctx: &Context,
-    key: &Key,
+    door: &Door,
     groups: &[SecurityGroupId],
     mut there: Option<Running>,
 ) -> Result<Built, Error> {
@@ -344,12 +369,12 @@ async fn build(
         let running = match there.take() {
             Some(running) => running,
             None => {
-                ctx.phase("builder", builder::start(ctx, key, groups))
+                ctx.phase("builder", builder::start(ctx, door, groups))
                     .await?
             }
         };
         let (effect, id) = (running.effect.clone(), running.id.clone());
-        match work_on(ctx, running, key).await {
+        match work_on(ctx, running, door).await {
             Ok(packages) => {
                 return Ok(Built {
                     effect,
@@ -366,12 +391,12 @@ async fn build(
 }
 
 /// Everything that is done on the builder.
-async fn work_on(ctx: &Context, running: Running, key: &Key) -> Result<Vec<Package>, Error> {
+async fn work_on(ctx: &Context, running: Running, door: &Door) -> Result<Vec<Package>, Error> {
     let id = running.id.clone();
     let builder = ctx
         .phase(
             "connect",
-            connect::connect(ctx, &ids::connect(), running, key),
+            connect::connect(ctx, &ids::connect(), running, door),
         )
         .await?;
     ctx.phase("provision", provision::provision(ctx, &builder))
@@ -382,7 +407,7 @@ async fn work_on(ctx: &Context, running: Running, key: &Key) -> Result<Vec<Packa
             check::inventory(ctx, &builder).await
         })
         .await?;
-    ctx.phase("seal", seal::seal(ctx, &builder, key)).await?;
+    ctx.phase("seal", seal::seal(ctx, &builder, door)).await?;
     drop(builder);
     ctx.phase("capture", capture::stop(ctx, &id)).await?;
     Ok(packages)

@@ -5,23 +5,26 @@ use std::collections::BTreeSet;
 
 use forno_events::Severity;
 use forno_guest::{Allowed, SealItem, SealOptions, SealReport};
-use forno_link::Link as _;
 use forno_recipe::{Recipe, SealItem as Named};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::connect::{Connected, raced};
 use super::context::Context;
+use super::door::Door;
 use super::guest_steps::of_step;
-use super::key_pair::Key;
 use crate::journal;
 use crate::plan::ids;
 use crate::{Error, ErrorKind};
 
-pub(super) async fn seal(ctx: &Context, builder: &Connected, key: &Key) -> Result<(), Error> {
+pub(super) async fn seal(ctx: &Context, builder: &Connected, door: &Door) -> Result<(), Error> {
     let step = ids::seal();
     let recipe = &ctx.prepared.recipe;
     let options = SealOptions {
-        key_blobs: vec![key.identity.public_blob()],
+        key_blobs: door
+            .key()
+            .map(|key| key.identity.public_blob())
+            .into_iter()
+            .collect(),
         keep: recipe.seal.keep.iter().copied().map(item).collect(),
         secrets: texts(recipe),
         allowed: recipe

@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use super::builder;
 use super::capture::is_image;
 use super::context::Context;
-use super::effects::{self, KEY_PAIR, LaunchIntent, SECURITY_GROUP, is_numbered};
-use super::key_pair::{self, Key};
+use super::door::Door;
+use super::effects::{self, BUCKET, KEY_PAIR, LaunchIntent, SECURITY_GROUP, is_numbered};
+use super::key_pair;
 use super::machine::{self, Running};
 use crate::plan::{ids, ingress};
 use crate::{BakeFolder, Error, ErrorKind, Outlook};
@@ -18,7 +19,7 @@ use crate::{BakeFolder, Error, ErrorKind, Outlook};
 /// The builder of a bake, as far as another process had come with it.
 pub(super) enum Taken {
     /// It runs, and steps are left.
-    Working(Box<Running>, Key),
+    Working(Box<Running>, Door),
     /// Sealed: it takes no connection any more, and needs none.
     Sealed { effect: EffectId, id: InstanceId },
 }
@@ -68,13 +69,15 @@ pub(super) async fn builder(ctx: &Context) -> Result<Taken, Error> {
             id,
         });
     }
-    let host_key: HostKey = effects::read::<LaunchIntent>(&effect.intent)
+    let door = Door::take(ctx).map_err(no)?;
+    let host_key: Option<HostKey> = effects::read::<LaunchIntent>(&effect.intent)
         .ok()
-        .and_then(|intent| intent.host_key.parse().ok())
-        .ok_or_else(|| no("the host key of its builder is not known"))?;
-    let key = key_pair::take(ctx).map_err(no)?;
+        .and_then(|intent| intent.host_key?.parse().ok());
+    if door.key().is_some() && host_key.is_none() {
+        return Err(no("the host key of its builder is not known"));
+    }
     let running = machine::find(ctx, &ids::builder(), effect.id.clone(), &id, host_key).await?;
-    Ok(Taken::Working(Box::new(running), key))
+    Ok(Taken::Working(Box::new(running), door))
 }
 
 fn no(why: impl std::fmt::Display) -> Error {
@@ -110,7 +113,7 @@ fn last_builder(fold: &Fold) -> Option<&Effect> {
 /// Nothing but the teardown removes the first things of a bake.
 fn is_being_removed(fold: &Fold) -> bool {
     fold.effects().iter().any(|effect| {
-        [KEY_PAIR, SECURITY_GROUP].contains(&effect.id.as_str())
+        [KEY_PAIR, SECURITY_GROUP, BUCKET].contains(&effect.id.as_str())
             && matches!(effect.phase, Phase::Undoing | Phase::Undone | Phase::Stuck)
     })
 }
@@ -195,6 +198,7 @@ pub(super) fn tell_passed(ctx: &Context, has_image: bool) {
         let passed = before_image
             || made(id, KEY_PAIR)
             || made(id, SECURITY_GROUP)
+            || made(id, BUCKET)
             || (*id == ids::builder() && on.is_some())
             || on.is_some_and(|on| fold.has_passed(id.as_str(), on) && *id != ids::connect());
         if passed {

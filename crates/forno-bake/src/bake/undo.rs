@@ -12,8 +12,9 @@ use forno_events::BakeId;
 use forno_saga::{Attempt, Effect, Failure, Undo};
 use serde::de::DeserializeOwned;
 
+use super::bucket;
 use super::effects::{
-    self, IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, NamedIntent, SECURITY_GROUP,
+    self, BUCKET, IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, NamedIntent, OBJECTS, SECURITY_GROUP,
 };
 use crate::names;
 
@@ -38,6 +39,8 @@ impl Undo for CloudUndo {
             SECURITY_GROUP => self.security_group(effect).await,
             INSTANCE => self.instance(effect).await,
             IMAGE => self.image(effect).await,
+            BUCKET => self.bucket(effect).await,
+            OBJECTS => self.objects(effect).await,
             other => Err(Trouble::Refused(Failure::new(
                 "unknown-kind",
                 format!("this version of forno knows no effect of kind `{other}`"),
@@ -62,6 +65,7 @@ pub(crate) fn command(gateway: &Gateway, effect: &Effect, bake: &str) -> String 
         .ok()
         .map(|intent| intent.name);
     let tag = format!("Name=tag:{},Values={}", names::BAKE, bake);
+    let url = name.as_deref().map(|name| format!("s3://{name}"));
     let words: Vec<&str> = match (effect.kind.as_str(), id.as_deref(), name.as_deref()) {
         (KEY_PAIR, _, Some(name)) => vec!["delete-key-pair", "--key-name", name],
         (SECURITY_GROUP, Some(id), _) => vec!["delete-security-group", "--group-id", id],
@@ -78,8 +82,16 @@ pub(crate) fn command(gateway: &Gateway, effect: &Effect, bake: &str) -> String 
         (IMAGE, None, _) => vec!["describe-images", "--owners", "self", "--filters", &tag],
         _ => vec!["describe-tags", "--filters", &tag],
     };
-    let mut command = vec!["aws", "ec2"];
-    command.extend(words);
+    let s3 = match (effect.kind.as_str(), url.as_deref()) {
+        (BUCKET, Some(url)) => Some(["rb", url, "--force"]),
+        (OBJECTS, Some(url)) => Some(["rm", url, "--recursive"]),
+        _ => None,
+    };
+    let mut command = vec!["aws"];
+    match s3 {
+        Some(words) => command.extend(["s3"].into_iter().chain(words)),
+        None => command.extend(["ec2"].into_iter().chain(words)),
+    }
     command.extend(["--region", gateway.region()]);
     if let Some(url) = gateway.endpoint_url() {
         command.extend(["--endpoint-url", url]);
@@ -184,6 +196,47 @@ impl CloudUndo {
         } else {
             going("being deleted")
         })
+    }
+
+    /// S3 knows its buckets by name at once, and no one else has this name.
+    async fn bucket(&self, effect: &Effect) -> Result<Attempt, Trouble> {
+        let intent: NamedIntent = intent(effect)?;
+        match self.gateway.bucket_tags(&intent.name).await? {
+            None => return Ok(Attempt::Absent),
+            Some(tags) if tags.get(names::BAKE) == Some(self.bake.as_str()) => {}
+            Some(_) => {
+                return Err(Trouble::Refused(Failure::new(
+                    "not-ours",
+                    format!(
+                        "the bucket {} does not have the tags of this bake",
+                        intent.name
+                    ),
+                )));
+            }
+        }
+        match self.gateway.delete_bucket(&intent.name).await {
+            // Something was put into it meanwhile.
+            Err(error) if error.kind() == Kind::DependencyViolation => Ok(going("not empty")),
+            deleted => deleted.map(|()| Attempt::Gone).map_err(Trouble::from),
+        }
+    }
+
+    async fn objects(&self, effect: &Effect) -> Result<Attempt, Trouble> {
+        let intent: NamedIntent = intent(effect)?;
+        let Some(place) = bucket::Place::parse(&intent.name) else {
+            return Err(Trouble::Refused(Failure::new(
+                "unreadable-intent",
+                format!("`{}` is no place of a bake in a bucket", intent.name),
+            )));
+        };
+        let emptied = self
+            .gateway
+            .empty_bucket(&place.bucket, &place.prefix)
+            .await;
+        match emptied {
+            Err(error) if error.kind() == Kind::NotFound => Ok(Attempt::Absent),
+            emptied => emptied.map(|()| Attempt::Gone).map_err(Trouble::from),
+        }
     }
 
     async fn instance(&self, effect: &Effect) -> Result<Attempt, Trouble> {

@@ -1,5 +1,5 @@
-//! What a machine is told at its first boot: the host key that it must show,
-//! and when to shut itself down whatever happens.
+//! What a machine is told at its first boot: the host key that it must show, where
+//! it is entered by SSH, and when to shut itself down whatever happens.
 //!
 //! Made in memory and never written anywhere here. The host key's private half
 //! is a secret between this process and the machine, of no use once the seal
@@ -11,7 +11,11 @@ use serde_json::json;
 
 /// The cloud-config of a machine, with the script of its switch; `also` is user
 /// data of the recipe.
-pub(super) fn user_data(host_key: &HostKeyPair, arming: &str, also: Option<&str>) -> String {
+pub(super) fn user_data(
+    host_key: Option<&HostKeyPair>,
+    arming: &str,
+    also: Option<&str>,
+) -> String {
     let own = cloud_config(host_key, arming);
     match also {
         None => own,
@@ -19,15 +23,15 @@ pub(super) fn user_data(host_key: &HostKeyPair, arming: &str, also: Option<&str>
     }
 }
 
-fn cloud_config(host_key: &HostKeyPair, arming: &str) -> String {
+fn cloud_config(host_key: Option<&HostKeyPair>, arming: &str) -> String {
     // `bootcmd` runs at every boot, which is when the switch has to be armed anew.
-    let config = json!({
-        "ssh_keys": {
-            "ed25519_private": host_key.private_openssh().expose_secret(),
-            "ed25519_public": host_key.public().line(),
-        },
-        "bootcmd": [["sh", "-c", arming]],
-    });
+    let mut config = json!({ "bootcmd": [["sh", "-c", arming]] });
+    if let Some(key) = host_key {
+        config["ssh_keys"] = json!({
+            "ed25519_private": key.private_openssh().expose_secret(),
+            "ed25519_public": key.public().line(),
+        });
+    }
     // JSON is YAML, and its quoting is beyond doubt.
     format!("#cloud-config\n{config:#}\n")
 }
@@ -81,7 +85,7 @@ mod tests {
     #[test]
     fn a_machine_gets_its_host_key_and_its_switch() {
         let pair = HostKeyPair::generate();
-        let text = user_data(&pair, "echo armed\n", None);
+        let text = user_data(Some(&pair), "echo armed\n", None);
         let json = text.strip_prefix("#cloud-config\n").unwrap();
         let config: serde_json::Value = serde_json::from_str(json).unwrap();
         assert_eq!(
@@ -94,7 +98,7 @@ mod tests {
     #[test]
     fn user_data_of_the_recipe_stands_beside_it() {
         let pair = HostKeyPair::generate();
-        let text = user_data(&pair, "true", Some("#!/bin/sh\ntrue\n"));
+        let text = user_data(Some(&pair), "true", Some("#!/bin/sh\ntrue\n"));
         assert!(text.starts_with("Content-Type: multipart/mixed"));
         assert!(text.contains("text/cloud-config"));
         assert!(text.contains("text/x-shellscript"));

@@ -8,13 +8,16 @@ use crate::{Error, ErrorKind};
 
 /// What is asked about.
 pub(super) struct Calls {
-    pub(super) key: NewKeyPair,
+    pub(super) key: Option<NewKeyPair>,
     pub(super) group: Option<NewSecurityGroup>,
     pub(super) launch: Launch,
 }
 
 pub(super) async fn ask(gateway: &Gateway, calls: &Calls) -> Result<Vec<Preflight>, Error> {
-    let mut asked = vec![("ImportKeyPair", Call::ImportKeyPair(&calls.key))];
+    let mut asked = Vec::new();
+    if let Some(key) = &calls.key {
+        asked.push(("ImportKeyPair", Call::ImportKeyPair(key)));
+    }
     if let Some(group) = &calls.group {
         asked.push(("CreateSecurityGroup", Call::CreateSecurityGroup(group)));
     }

@@ -8,7 +8,7 @@ use forno_aws::{
     VolumeType,
 };
 use forno_events::{BakeId, StepInfo};
-use forno_recipe::{AmiNameFault, BakeFacts, Digest, Disk, Late, Recipe, UserData};
+use forno_recipe::{AmiNameFault, BakeFacts, Connect, Digest, Disk, Late, Recipe, UserData};
 use jiff::Timestamp;
 
 use super::change::compare;
@@ -44,6 +44,8 @@ pub(crate) struct Prepared {
     pub(crate) started: Timestamp,
     /// When everything that it makes counts as forgotten.
     pub(crate) expires: Timestamp,
+    /// How its machines are reached.
+    pub(crate) connect: Connect,
     /// How long a machine lives on without a sign of life, where that was said.
     pub(crate) orphan_after: Option<std::time::Duration>,
     pub(crate) source: Image,
@@ -71,6 +73,7 @@ struct Survey {
     ingress: Vec<Cidr>,
     places: Vec<Place>,
     prove_places: Vec<Place>,
+    connect: Connect,
     warnings: Vec<String>,
 }
 
@@ -145,9 +148,13 @@ async fn survey(gateway: &Gateway, settings: &Settings, recipe: &Recipe) -> Resu
             "the credentials end at {expiry}, and the bake may take longer; they must renew themselves"
         ));
     }
+    let connect = settings.connect.unwrap_or(recipe.builder.connect);
+    if connect.needs_agent() {
+        warnings.extend(unmanaged(gateway, recipe).await);
+    }
     let ground = ground(gateway, recipe).await?;
     let ingress = async {
-        if ground.groups.is_empty() {
+        if ground.groups.is_empty() && connect == Connect::Ssh {
             ingress::sources(gateway, &settings.ingress).await
         } else {
             Ok(Vec::new())
@@ -174,7 +181,24 @@ async fn survey(gateway: &Gateway, settings: &Settings, recipe: &Recipe) -> Resu
         ground,
         ingress,
         places,
+        connect,
         warnings,
+    })
+}
+
+/// Why the agents of machines may not be let in, as far as it can be asked.
+pub(crate) async fn unmanaged(gateway: &Gateway, recipe: &Recipe) -> Option<String> {
+    if recipe.builder.instance_profile.is_some() {
+        return None;
+    }
+    // Not being allowed to ask is no news about it.
+    let role = gateway.default_host_management().await.ok()?;
+    role.is_none().then(|| {
+        format!(
+            "builder.instance_profile is not set and default host management is off in {}: \
+             Systems Manager lets no agent register",
+            gateway.region()
+        )
     })
 }
 
@@ -232,13 +256,14 @@ async fn settle(
     Ok(Prepared {
         description: recipe.description.as_ref().map(render).transpose()?,
         builder_tags: render_all(&recipe.builder.tags)?,
-        steps: announce(recipe, survey.ground.groups.is_empty()),
+        steps: announce(recipe, survey.connect, survey.ground.groups.is_empty()),
         recipe: Arc::clone(recipe),
         bake,
         region: gateway.region().to_owned(),
         identity: survey.identity,
         started,
         expires,
+        connect: survey.connect,
         orphan_after: settings.orphan_after,
         source,
         ground: survey.ground,
@@ -370,7 +395,10 @@ impl Prepared {
     pub(crate) fn new_group(&self) -> NewSecurityGroup {
         let name = names::temporary(&self.bake);
         NewSecurityGroup {
-            description: format!("SSH to the builder of {}", self.bake),
+            description: match self.connect {
+                Connect::Ssh => format!("SSH to the builder of {}", self.bake),
+                Connect::Ssm | Connect::SshOverSsm => format!("the builder of {}", self.bake),
+            },
             vpc: self.ground.vpc.clone(),
             tags: self.tags("security-group", &name),
             name,
@@ -412,7 +440,6 @@ impl Prepared {
         let Some(place) = self.places.first() else {
             return Ok(Vec::new());
         };
-        let key = forno_link::Identity::generate("forno preflight");
         let launch = self.launch(
             &Machine {
                 step: "builder",
@@ -425,7 +452,9 @@ impl Prepared {
             place,
         );
         let calls = Calls {
-            key: self.new_key(key.public_line()),
+            key: (self.connect != Connect::Ssm).then(|| {
+                self.new_key(forno_link::Identity::generate("forno preflight").public_line())
+            }),
             group: self.ground.groups.is_empty().then(|| self.new_group()),
             launch,
         };
@@ -509,7 +538,7 @@ fn unsettled(
         change: Change::Base {
             recipe: base.to_owned(),
         },
-        steps: announce(recipe, survey.ground.groups.is_empty()),
+        steps: announce(recipe, survey.connect, survey.ground.groups.is_empty()),
         preflight: Vec::new(),
         warnings: survey.warnings,
     })

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use forno_aws::{Identity, Image, SecurityGroupId, Tags, VpcId};
 use forno_events::BakeId;
-use forno_recipe::{Digest, Recipe, VarOrigin, VarValue};
+use forno_recipe::{Connect, Digest, Recipe, VarOrigin, VarValue};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,9 @@ pub(crate) struct Saved {
     identity: Option<Identity>,
     pub(crate) started: Timestamp,
     pub(crate) expires: Timestamp,
+    /// Plans of before there was a choice have none.
+    #[serde(default)]
+    connect: Connect,
     #[serde(default)]
     orphan_after: Option<std::time::Duration>,
     pub(crate) source: Image,
@@ -108,6 +111,7 @@ impl Prepared {
             identity: self.identity.clone(),
             started: self.started,
             expires: self.expires,
+            connect: self.connect,
             orphan_after: self.orphan_after,
             source: self.source.clone(),
             vpc: self.ground.vpc.clone(),
@@ -128,13 +132,14 @@ impl Prepared {
         let facts = facts(&saved.bake, saved.started, &saved.source);
         Ok(Self {
             prove_user_data: prove_user_data(&recipe, &facts)?,
-            steps: announce(&recipe, saved.groups.is_empty()),
+            steps: announce(&recipe, saved.connect, saved.groups.is_empty()),
             recipe,
             bake: saved.bake,
             region: saved.region,
             identity: saved.identity,
             started: saved.started,
             expires: saved.expires,
+            connect: saved.connect,
             orphan_after: saved.orphan_after,
             source: saved.source,
             ground: Ground {

@@ -2,7 +2,7 @@
 //! can draw them all.
 
 use forno_events::{StepId, StepInfo};
-use forno_recipe::Recipe;
+use forno_recipe::{Bucket, Connect, Recipe};
 
 /// The identifiers of steps, in the order of a bake.
 pub(crate) mod ids {
@@ -17,6 +17,7 @@ pub(crate) mod ids {
     fixed! {
         key_pair = "key-pair";
         security_group = "security-group";
+        bucket = "bucket";
         builder = "builder";
         connect = "connect";
         inventory = "inventory";
@@ -43,7 +44,7 @@ pub(crate) mod ids {
 }
 
 /// All steps of baking `recipe`.
-pub(super) fn announce(recipe: &Recipe, makes_group: bool) -> Vec<StepInfo> {
+pub(super) fn announce(recipe: &Recipe, connect: Connect, makes_group: bool) -> Vec<StepInfo> {
     let mut steps = Vec::new();
     let mut add = |id: StepId, name: &str, phase: &str| {
         steps.push(StepInfo {
@@ -52,9 +53,14 @@ pub(super) fn announce(recipe: &Recipe, makes_group: bool) -> Vec<StepInfo> {
             phase: phase.to_owned(),
         });
     };
-    add(ids::key_pair(), "import the key", "key");
+    if connect != Connect::Ssm {
+        add(ids::key_pair(), "import the key", "key");
+    }
     if makes_group {
         add(ids::security_group(), "make the security group", "network");
+    }
+    if connect == Connect::Ssm && recipe.builder.bucket == Bucket::Temporary {
+        add(ids::bucket(), "make the bucket", "network");
     }
     add(ids::builder(), "launch the builder", "builder");
     add(

@@ -6,14 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forno_aws::{Image, ImageId, InstanceState, TagMatch, Tags};
+use forno_aws::{Image, ImageId, InstanceState, Kind, TagMatch, Tags};
 use forno_events::BakeId;
 use forno_saga::{Body, Effect, EffectId, Intent, Ledger, Saga};
 
 use super::judge::{Judge, Verdict};
 use super::{Fate, Known, Sweep};
 use crate::bake::{
-    IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, SECURITY_GROUP, id, intent,
+    BUCKET, IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, SECURITY_GROUP, id,
+    intent,
 };
 use crate::{Error, ErrorKind, names};
 
@@ -88,6 +89,7 @@ impl Sweep<'_> {
             self.gateway.instances_tagged(ours),
         )
         .map_err(ErrorKind::Planning)?;
+        let buckets = self.buckets(ours).await?;
         let of_images: BTreeSet<_> = images.iter().flat_map(Image::snapshots).collect();
         let is_finished = |tags: &Tags| tags.get(names::FINISHED).is_some();
         let mut things = Vec::new();
@@ -104,6 +106,7 @@ impl Sweep<'_> {
             name: group.name,
             tags: group.tags,
         }));
+        things.extend(buckets);
         // Left when their image went. The undo of an image takes them too, by tag.
         let orphans = snapshots
             .iter()
@@ -136,6 +139,36 @@ impl Sweep<'_> {
             name: instance.client_token.unwrap_or_default(),
             tags: instance.tags,
         }));
+        Ok(things)
+    }
+
+    /// Buckets are found by their names and then asked for their tags: S3 has no
+    /// search. Who may not list them made none, or none that he may remove.
+    async fn buckets(&self, ours: &[TagMatch]) -> Result<Vec<Thing>, Error> {
+        let named = match self.gateway.buckets_named(names::BUCKETS).await {
+            Ok(named) => named,
+            Err(error) if matches!(error.kind(), Kind::Unauthorized | Kind::Unsupported) => {
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(Error::new(ErrorKind::Planning(error))),
+        };
+        let mut things = Vec::new();
+        for bucket in named {
+            let tags = match self.gateway.bucket_tags(&bucket.name).await {
+                Ok(Some(tags)) => tags,
+                Ok(None) => continue,
+                Err(error) if error.kind() == Kind::Unauthorized => continue,
+                Err(error) => return Err(Error::new(ErrorKind::Planning(error))),
+            };
+            if ours.iter().all(|one| one.holds(&tags)) {
+                things.push(Thing {
+                    kind: BUCKET,
+                    id: bucket.name.clone(),
+                    name: bucket.name,
+                    tags,
+                });
+            }
+        }
         Ok(things)
     }
 

@@ -40,13 +40,15 @@ async fn a_kept_machine_can_be_looked_into_until_the_bake_is_told_to_end() {
     assert_eq!(*folder.id(), kept.bake);
     assert!(folder.is_alive().unwrap());
     let connection = folder.connection().unwrap().unwrap();
+    let forno_bake::ConnectionWay::Ssh(way) = connection.way else {
+        panic!("not by SSH: {connection:?}")
+    };
+    let address: SocketAddr = format!("{}:{}", way.address, way.port).parse().unwrap();
     let target = SshTarget::new(
-        format!("{}:{}", connection.address, connection.port)
-            .parse::<SocketAddr>()
-            .unwrap(),
+        address,
         connection.user,
-        connection.host_key.parse().unwrap(),
-        Auth::Agent(connection.agent_socket.unwrap()),
+        way.host_key.parse().unwrap(),
+        Auth::Agent(way.agent_socket.unwrap()),
     );
     let never = CancellationToken::new();
     let link = forno_link::connect(target, Duration::from_secs(30), &Watch::none(), &never)

@@ -1,6 +1,7 @@
 //! Whole bakes by the engine, on the pocket EC2's stub machines: what is told
 //! on the way, what is left afterwards, and how they end.
 
+mod agents;
 mod cancel;
 mod corpus;
 mod course;

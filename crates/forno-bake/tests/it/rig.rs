@@ -207,6 +207,9 @@ impl Rig {
                 }
             })
             .collect();
+        for bucket in self.gateway.buckets_named("forno-").await.unwrap() {
+            left.push(format!("bucket {}", bucket.name));
+        }
         left.sort();
         left
     }
@@ -247,6 +250,7 @@ fn access(endpoint: &PocketEc2) -> Access {
     Access {
         region: Some(endpoint.region().to_owned()),
         endpoint_url: Some(endpoint.endpoint_url().to_owned()),
+        machine_endpoint_url: Some(endpoint.machine_endpoint().to_owned()),
         credentials: Some(StaticCredentials {
             access_key_id: credentials.access_key_id.clone(),
             secret_access_key: credentials.secret_access_key.as_str().into(),
