@@ -11,6 +11,7 @@ mod printer;
 mod recipes;
 mod settings;
 mod signals;
+mod ssh;
 mod stage;
 mod tools;
 mod trace;

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use forno_aws::{Access, Gateway, StaticCredentials};
+use forno_bake::Connection;
 use forno_events::{Outcome, Unit};
 use forno_local::{
-    Config, Credentials, FaultPlan, MachineChoice, Mode as Service, Pace, PocketEc2, Progress,
+    Config, Credentials, EndpointInfo, FaultPlan, MachineChoice, Mode as Service, Pace, PocketEc2,
+    Progress,
 };
 use forno_report::{Activity, Mode};
 use secrecy::SecretString;
@@ -19,6 +21,27 @@ use crate::cli::{ConductArgs, MachineArgs, MachineKind, PaceChoice, WhereArgs};
 use crate::context::Context;
 use crate::failure::CommandError;
 use crate::settings::{self, Folders};
+
+/// The services that know the machine of a bake.
+pub(crate) async fn gateway_of(
+    connection: &Connection,
+    profile: Option<&str>,
+    context: &Context,
+) -> anyhow::Result<Gateway> {
+    let running = forno_local::running_endpoint(&context.folders()?.local())?;
+    let access = match (&connection.endpoint_url, running) {
+        (Some(url), Some((info, credentials))) if *url == info.url => {
+            access(&info, &credentials, connection.region.clone())
+        }
+        (url, _) => Access {
+            region: Some(connection.region.clone()),
+            profile: profile.map(str::to_owned),
+            endpoint_url: url.clone(),
+            ..Access::default()
+        },
+    };
+    Ok(Gateway::connect(access).await?)
+}
 
 /// An open place; [`close`](Self::close) ends what was started for it.
 #[derive(Debug)]
@@ -70,9 +93,9 @@ impl Place {
                 return Err(CommandError::usage(said).hint(hint).into());
             }
             tracing::info!(url = info.url, "using the pocket EC2 that runs already");
-            let region = region.unwrap_or(info.region);
+            let region = region.unwrap_or_else(|| info.region.clone());
             return Ok(Self {
-                access: access(&info.url, &credentials, region),
+                access: access(&info, &credentials, region),
                 pocket: None,
             });
         }
@@ -87,7 +110,7 @@ impl Place {
         let pocket = start(config, mode, context).await?;
         Ok(Self {
             access: access(
-                pocket.endpoint_url(),
+                pocket.info(),
                 pocket.credentials(),
                 pocket.region().to_owned(),
             ),
@@ -148,10 +171,11 @@ impl Conduct {
     }
 }
 
-fn access(url: &str, credentials: &Credentials, region: String) -> Access {
+fn access(info: &EndpointInfo, credentials: &Credentials, region: String) -> Access {
     Access {
         region: Some(region),
-        endpoint_url: Some(url.to_owned()),
+        endpoint_url: Some(info.url.clone()),
+        machine_endpoint_url: Some(info.machine_url.clone()),
         credentials: Some(StaticCredentials {
             access_key_id: credentials.access_key_id.clone(),
             secret_access_key: SecretString::from(credentials.secret_access_key.clone()),

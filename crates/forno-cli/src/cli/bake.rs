@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{ConductArgs, OnFailure, Output, VariableArgs, WhereArgs};
+use super::{ConductArgs, Connect, OnFailure, Output, VariableArgs, WhereArgs};
 
 /// Bake images
 ///
@@ -60,6 +60,16 @@ pub(crate) struct BakeArgs {
         value_parser = super::duration::patience
     )]
     pub(crate) orphan_after: Option<Duration>,
+
+    /// How to reach machines, in place of what the recipes say in builder.connect
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WAY",
+        env = "FORNO_CONNECT",
+        hide_env_values = true
+    )]
+    pub(crate) connect: Option<Connect>,
 
     /// How many bakes at once
     #[arg(

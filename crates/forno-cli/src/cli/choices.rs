@@ -38,6 +38,26 @@ pub(crate) enum MachineKind {
     Stub,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Connect {
+    /// SSH to the machine's address
+    Ssh,
+    /// Run Command of Systems Manager: no open port, no key pair, no sshd
+    Ssm,
+    /// SSH through a session of Systems Manager: no open port
+    SshOverSsm,
+}
+
+impl From<Connect> for forno_recipe::Connect {
+    fn from(connect: Connect) -> Self {
+        match connect {
+            Connect::Ssh => Self::Ssh,
+            Connect::Ssm => Self::Ssm,
+            Connect::SshOverSsm => Self::SshOverSsm,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnFailure {
     /// Take everything down

@@ -16,6 +16,7 @@ mod records;
 mod resume;
 mod shell;
 mod sweep;
+mod tunnel;
 mod validate;
 
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use bake::BakeArgs;
-pub(crate) use choices::{Colour, MachineKind, OnFailure, Output};
+pub(crate) use choices::{Colour, Connect, MachineKind, OnFailure, Output};
 pub(crate) use completions::CompletionsArgs;
 pub(crate) use conduct::{ConductArgs, PaceChoice};
 pub(crate) use images::ImagesArgs;
@@ -33,6 +34,7 @@ pub(crate) use records::{BakesArgs, ReplayArgs, ShowArgs};
 pub(crate) use resume::ResumeArgs;
 pub(crate) use shell::ShellArgs;
 pub(crate) use sweep::SweepArgs;
+pub(crate) use tunnel::TunnelArgs;
 pub(crate) use validate::ValidateArgs;
 
 /// Bakes Amazon machine images
@@ -101,6 +103,7 @@ pub(crate) enum Command {
     Show(ShowArgs),
     Replay(ReplayArgs),
     Shell(ShellArgs),
+    Tunnel(TunnelArgs),
     Sweep(SweepArgs),
     Local(LocalArgs),
     /// Print the JSON Schema of a recipe

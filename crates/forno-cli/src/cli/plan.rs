@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{VariableArgs, WhereArgs};
+use super::{Connect, VariableArgs, WhereArgs};
 
 /// Show what a bake would do, and why; change nothing
 ///
@@ -26,6 +26,16 @@ pub(crate) struct PlanArgs {
     /// Plan for `bake --if-changed`: a base that has not changed is not baked
     #[arg(long)]
     pub(crate) if_changed: bool,
+
+    /// How to reach machines, in place of what the recipes say in builder.connect
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WAY",
+        env = "FORNO_CONNECT",
+        hide_env_values = true
+    )]
+    pub(crate) connect: Option<Connect>,
 
     /// Print the plan as JSON
     #[arg(long)]

@@ -12,6 +12,7 @@ mod schema;
 mod shell;
 mod show;
 mod sweep;
+mod tunnel;
 mod validate;
 
 use std::process;
@@ -30,6 +31,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<process
         Command::Show(arguments) => show::run(&arguments, context),
         Command::Replay(arguments) => replay::run(&arguments, context),
         Command::Shell(arguments) => shell::run(&arguments, context),
+        Command::Tunnel(arguments) => tunnel::run(&arguments, context),
         Command::Sweep(arguments) => sweep::run(&arguments, context),
         Command::Local(arguments) => match arguments.command {
             LocalCommand::Serve(arguments) => local::serve::run(&arguments, context),

@@ -36,7 +36,9 @@ pub(crate) fn run(arguments: &PlanArgs, context: &Context) -> anyhow::Result<pro
             let place = Place::open(&arguments.place, project.region(), mode, context).await?;
             let plans = async {
                 let gateway = place.gateway().await?;
-                let engine = Engine::new(gateway, Settings::new(&folders.home), ladder.clone());
+                let mut settings = Settings::new(&folders.home);
+                settings.connect = arguments.connect.map(Into::into);
+                let engine = Engine::new(gateway, settings, ladder.clone());
                 Ok(engine.plan(&recipes, options).await?)
             };
             let plans: anyhow::Result<Vec<Plan>> = plans.await;
@@ -104,7 +106,10 @@ fn facts(plan: &Plan) -> Vec<(&'static str, Vec<String>)> {
     };
     let network = &plan.network;
     let groups = if network.security_groups.is_empty() {
-        format!("a group of its own, open to {}", network.ingress.join(", "))
+        match network.ingress.as_slice() {
+            [] => "a group of its own, open to nobody".to_owned(),
+            sources => format!("a group of its own, open to {}", sources.join(", ")),
+        }
     } else {
         network.security_groups.join(", ")
     };

@@ -1,22 +1,37 @@
 //! `forno shell`
 //!
-//! Hands over to the ssh of this machine, which knows terminals better than we
-//! do. It gets the pinned host key and the agent of the bake, and nothing of
-//! the person's own settings that could weaken either.
+//! Hands over to the ssh of this machine, which knows terminals better than we do,
+//! wherever ssh can reach the machine.
 
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process;
 
-use anyhow::Context as _;
-use forno_bake::{Connection, ExitCode};
+use forno_bake::{BakeFolder, BucketWay, Connection, ConnectionWay, ExitCode};
+use forno_link::Exit;
+use forno_saga::{Ladder, Rung};
 
 use super::show::find;
 use crate::cli::ShellArgs;
-use crate::context::Context;
+use crate::context::{Context, block_on};
 use crate::failure::CommandError;
+use crate::{place, signals, ssh};
 
 pub(crate) fn run(arguments: &ShellArgs, context: &Context) -> anyhow::Result<process::ExitCode> {
     let bake = find(&arguments.bake, context)?;
+    let connection = connection_of(&bake)?;
+    match &connection.way {
+        ConnectionWay::Ssh(way) => {
+            let status = ssh::command(way, &connection.user, bake.path())?
+                .args(remote(&arguments.command))
+                .status();
+            Ok(code(ssh::ran(status)?).into())
+        }
+        ConnectionWay::Ssm { bucket } => by_agent(arguments, &connection, bucket.as_ref(), context),
+    }
+}
+
+/// How the machine of a bake is reached, or why there is none.
+pub(super) fn connection_of(bake: &BakeFolder) -> anyhow::Result<Connection> {
     let Some(connection) = bake.connection()? else {
         return Err(CommandError::new(
             ExitCode::CannotConnect,
@@ -29,50 +44,44 @@ pub(crate) fn run(arguments: &ShellArgs, context: &Context) -> anyhow::Result<pr
         })
         .into());
     };
-    let known_hosts = bake.path().join("known_hosts");
-    fs_err::write(&known_hosts, connection.known_hosts())?;
-    let status = process::Command::new("ssh")
-        .args(options(&connection, &known_hosts.display().to_string()))
-        .args(remote(&arguments.command))
-        .status();
-    let status = match status {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(
-                CommandError::new(ExitCode::Unexpected, "there is no `ssh` here")
-                    .hint("apt-get install openssh-client")
-                    .into(),
-            );
-        }
-        status => status.context("run ssh")?,
-    };
-    let code = status
+    Ok(connection)
+}
+
+fn code(status: process::ExitStatus) -> u8 {
+    status
         .code()
         .or_else(|| status.signal().map(|signal| 128 + signal))
         .and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(1);
-    Ok(code.into())
+        .unwrap_or(1)
 }
 
-fn options(connection: &Connection, known_hosts: &str) -> Vec<String> {
-    let mut options: Vec<String> = vec!["-F".into(), "none".into()];
-    let mut option = |text: String| options.extend(["-o".to_owned(), text]);
-    option(format!("UserKnownHostsFile=\"{known_hosts}\""));
-    option("GlobalKnownHostsFile=none".into());
-    option("StrictHostKeyChecking=yes".into());
-    option("ForwardAgent=no".into());
-    if let Some(agent) = &connection.agent_socket {
-        option(format!("IdentityAgent=\"{}\"", agent.display()));
-        // Only what the agent of the bake holds: no key of the person is tried.
-        option("IdentityFile=none".into());
+fn by_agent(
+    arguments: &ShellArgs,
+    connection: &Connection,
+    bucket: Option<&BucketWay>,
+    context: &Context,
+) -> anyhow::Result<process::ExitCode> {
+    let command = remote(&arguments.command);
+    if command.is_none() && context.printer.can_ask() {
+        context.printer.say(
+            "no terminal over Run Command: lines go there when they are complete, and each takes seconds; Ctrl-D ends",
+        );
     }
-    options.extend([
-        "-p".into(),
-        connection.port.to_string(),
-        "-l".into(),
-        connection.user.clone(),
-        connection.address.clone(),
-    ]);
-    options
+    let ladder = Ladder::new();
+    block_on(async {
+        let signals = signals::watch(ladder.clone())?;
+        let gateway = place::gateway_of(connection, arguments.profile.as_deref(), context).await?;
+        let cancel = ladder.token();
+        let exit = forno_bake::agent_shell(gateway, connection, bucket, command, &cancel).await;
+        signals.abort();
+        if ladder.rung() > Rung::Running {
+            return Ok(ExitCode::Interrupted.into());
+        }
+        Ok(match exit? {
+            Exit::Code(code) => u8::try_from(code).unwrap_or(1).into(),
+            Exit::Signal(_) => process::ExitCode::FAILURE,
+        })
+    })
 }
 
 /// One argument is a line for the shell there; several are a command and its
@@ -98,31 +107,5 @@ mod tests {
         assert_eq!(words(&[]), None);
         assert_eq!(words(&["ls | wc -l"]).as_deref(), Some("ls | wc -l"));
         assert_eq!(words(&["touch", "a b"]).as_deref(), Some("touch 'a b'"));
-    }
-
-    #[test]
-    fn only_the_pinned_key_is_trusted_and_only_the_bake_s_key_is_offered() {
-        let connection = Connection {
-            instance_id: "i-1".into(),
-            address: "127.0.0.9".into(),
-            port: 2222,
-            user: "admin".into(),
-            host_key: "ssh-ed25519 AAAA".into(),
-            agent_socket: Some("/tmp/a b/agent".into()),
-        };
-        let options = options(&connection, "/h/known_hosts");
-        for expected in [
-            "UserKnownHostsFile=\"/h/known_hosts\"",
-            "StrictHostKeyChecking=yes",
-            "IdentityAgent=\"/tmp/a b/agent\"",
-            "IdentityFile=none",
-            "2222",
-        ] {
-            assert!(
-                options.iter().any(|option| option == expected),
-                "{expected}"
-            );
-        }
-        assert_eq!(options.last().map(String::as_str), Some("127.0.0.9"));
     }
 }

@@ -1,5 +1,8 @@
 //! The images of this repository, all three, and the point of baking them: a
 //! worker joins a controller and a build runs on it.
+//!
+//! Each is baked by another way of reaching machines; `FORNO_WAYS=all`, as in `make
+//! fire`, bakes all of them by each.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,10 +24,23 @@ fn a_worker_joins_the_controller_and_builds() {
     let directory = repository.to_str().expect("a path in UTF-8");
     let endpoint = sandbox.serve();
 
-    // The bases come first by themselves.
-    sandbox
-        .run(&["-C", directory, "bake", "--all", "--local"])
-        .code(0);
+    let bake = |images: &[&str], way: &str| {
+        let start = ["-C", directory, "bake", "--local", "--connect", way];
+        sandbox.run(&[&start, images].concat()).code(0);
+    };
+    if std::env::var("FORNO_WAYS").is_ok_and(|ways| ways == "all") {
+        for (number, way) in ["ssh", "ssm", "ssh-over-ssm"].into_iter().enumerate() {
+            // The bases come first by themselves.
+            bake(&["--all"], way);
+            endpoint.holds_only_images(3 * (number + 1));
+        }
+        return;
+    }
+    bake(&["base"], "ssh-over-ssm");
+    bake(&["controller"], "ssm");
+    let asked = endpoint.asked("AuthorizeSecurityGroupIngress");
+    assert_eq!(asked, 0, "no port is opened for either");
+    bake(&["worker"], "ssh");
     endpoint.holds_only_images(3);
     // Nothing has changed since: the second night has nothing to do.
     sandbox

@@ -138,10 +138,33 @@ impl Endpoint {
                     holds.push(format!("instance {}", instance.id));
                 }
             }
+            for bucket in self.gateway.buckets_named("forno-").await.unwrap() {
+                holds.push(format!("bucket {}", bucket.name));
+            }
             holds.sort();
             holds.dedup();
             holds
         })
+    }
+
+    /// How often an action was called, dry runs aside.
+    pub(crate) fn asked(&self, action: &str) -> usize {
+        let of = |name: &str| self.variables[name].as_str();
+        let output = std::process::Command::new("curl")
+            .args(["--silent", "--show-error", "--fail", "--aws-sigv4"])
+            .arg(format!("aws:amz:{}:forno", of("AWS_REGION")))
+            .arg("--user")
+            .arg([of("AWS_ACCESS_KEY_ID"), of("AWS_SECRET_ACCESS_KEY")].join(":"))
+            .arg(format!("{}/_forno/calls", self.url()))
+            .output()
+            .expect("curl can be started");
+        assert!(output.status.success(), "{output:?}");
+        let calls: serde_json::Value =
+            serde_json::from_slice(&output.stdout).expect("a list of calls");
+        let calls = calls["calls"].as_array().expect("a list of calls");
+        let such = calls.iter().filter(|call| call["action"] == action);
+        such.filter(|call| call["code"] != "DryRunOperation")
+            .count()
     }
 
     /// How many of each kind it holds.
