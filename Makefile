@@ -28,13 +28,13 @@ test: ## everything that must hold: format, lints, licences, tests with real mac
 	$(MAKE) lint
 	cargo test --locked --workspace
 
-fire: ## the bake under fire in full: every call, thirty kills, a hundred at once (many minutes)
+fire: ## the bake under fire in full: every call, thirty kills, a hundred at once, all ways, a VM (an hour)
 	@scripts/setup test
-	FORNO_MATRIX=all FORNO_KILLS=30 FORNO_CROWD=100 cargo test --locked --workspace --test it -- --nocapture --test-threads 1 crowd killed:: fire::
+	FORNO_MATRIX=all FORNO_KILLS=30 FORNO_CROWD=100 FORNO_WAYS=all FORNO_VM=1 cargo test --locked --workspace --test it -- --nocapture --test-threads 1 crowd killed:: fire:: team_images:: virtual_machine::
 
 lint: ## format, clippy, scripts, playbooks, jobs, licences
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features forno-cli/kms -- -D warnings
 	shellcheck scripts/setup scripts/demo .ci/run
 	provision/tests/lint.sh
 	examples/nightly/check.sh
