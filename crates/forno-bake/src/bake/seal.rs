@@ -100,6 +100,7 @@ const fn item(named: Named) -> SealItem {
         Named::AptLists => SealItem::AptLists,
         Named::Histories => SealItem::Histories,
         Named::AnsibleRemains => SealItem::AnsibleRemains,
+        Named::SsmAgent => SealItem::SsmAgent,
         Named::TemporaryFiles => SealItem::TemporaryFiles,
         Named::Logs => SealItem::Logs,
     }

@@ -170,6 +170,25 @@ temporary_files() {
   report temporary-files "${rest:+ $rest}"
 }
 
+# How it is registered, and every script with its output. What it runs now it has
+# still to answer for: the link itself may be one.
+ssm_agent() {
+  home=$root/var/lib/amazon/ssm
+  running=
+  if here; then
+    running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | sed -n 's#.*/document/orchestration/\([^/]*\)/.*#\1#p' | tr '\n' ' ')
+  fi
+  rm -rf -- "$home/Vault" "$home/registration"
+  rest=
+  for run in "$home"/*/document/orchestration/* "$home"/*/document/state/completed/*; do
+    name=${run##*/}
+    case " $running" in *" ${name%%.*} "*) continue ;; esac
+    rm -rf -- "$run"
+    rest="$rest$(left "$run")"
+  done
+  report ssm-agent "$(left "$home/Vault" "$home/registration")$rest"
+}
+
 # The journal moves to memory first, or it would write itself anew.
 logs() {
   if here && command -v journalctl >/dev/null 2>&1 && [ -d /run/systemd/system ]; then
@@ -199,6 +218,7 @@ for item; do
   apt-lists) apt_lists ;;
   histories) histories ;;
   ansible-remains) ansible_remains ;;
+  ssm-agent) ssm_agent ;;
   temporary-files) temporary_files ;;
   logs) logs ;;
   *) fail "$item" "no such item" ;;

@@ -23,12 +23,14 @@ pub enum SealItem {
     Histories,
     /// What Ansible leaves in home folders.
     AnsibleRemains,
+    /// The SSM agent's registration, and what it was told to run.
+    SsmAgent,
     TemporaryFiles,
     Logs,
 }
 
 impl SealItem {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::AuthorizedKeys,
         Self::HostKeys,
         Self::MachineId,
@@ -40,6 +42,7 @@ impl SealItem {
         Self::AptLists,
         Self::Histories,
         Self::AnsibleRemains,
+        Self::SsmAgent,
         Self::TemporaryFiles,
         Self::Logs,
     ];
@@ -58,6 +61,7 @@ impl SealItem {
             Self::AptLists => "apt-lists",
             Self::Histories => "histories",
             Self::AnsibleRemains => "ansible-remains",
+            Self::SsmAgent => "ssm-agent",
             Self::TemporaryFiles => "temporary-files",
             Self::Logs => "logs",
         }

@@ -42,6 +42,8 @@ pub enum SealItem {
     Histories,
     /// What Ansible leaves in home folders.
     AnsibleRemains,
+    /// The SSM agent's registration, and the scripts and outputs of what it was told to run.
+    SsmAgent,
     /// What lies in `/tmp` and `/var/tmp`.
     TemporaryFiles,
     /// The journal, and what is in the files of `/var/log`.
