@@ -10,7 +10,7 @@ use forno_recipe::{Recipe, bake_order};
 use forno_saga::{Ladder, Rung};
 use tokio::sync::{Semaphore, watch};
 
-use crate::bake::Agents;
+use crate::bake::Cloud;
 use crate::journal::{Hub, Subscription};
 use crate::plan::{self, Base};
 use crate::{Change, Error, ErrorKind, Plan, RunReport, RunResult, Settings, bake};
@@ -21,8 +21,7 @@ const NEARBY: Duration = Duration::from_millis(250);
 /// Plans and bakes, against one region of one account.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    gateway: Gateway,
-    agents: Agents,
+    cloud: Cloud,
     settings: Settings,
     ladder: Ladder,
     hub: Hub,
@@ -55,8 +54,7 @@ impl Engine {
             settings.undo.settle = settings.undo.settle.min(NEARBY * 8);
         }
         Self {
-            agents: Agents::new(gateway.clone(), settings.poll),
-            gateway,
+            cloud: Cloud::new(gateway, settings.poll),
             settings,
             ladder,
             hub: Hub::new(),
@@ -69,11 +67,11 @@ impl Engine {
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {
-        &self.gateway
+        &self.cloud.gateway
     }
 
-    pub(crate) fn agents(&self) -> &Agents {
-        &self.agents
+    pub(crate) fn cloud(&self) -> &Cloud {
+        &self.cloud
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -110,7 +108,7 @@ impl Engine {
                 _ => Base::Find,
             };
             let recipe = Arc::new(recipe.clone());
-            plans.push(plan::plan(&self.gateway, &self.settings, &recipe, &base).await?);
+            plans.push(plan::plan(&self.cloud.gateway, &self.settings, &recipe, &base).await?);
         }
         Ok(plans)
     }
@@ -200,7 +198,7 @@ impl Engine {
         let mut prepared = tokio::select! {
             biased;
             () = self.ladder.reached(Rung::Undo) => return Err(stopped()),
-            prepared = plan::prepare(&self.gateway, &self.settings, &recipe, &source) => prepared?,
+            prepared = plan::prepare(&self.cloud.gateway, &self.settings, &recipe, &source) => prepared?,
         };
         if let Some(recipe) = rebuilt {
             prepared.change = Change::Base { recipe };
@@ -220,11 +218,10 @@ impl Engine {
         tokio::select! {
             biased;
             () = self.ladder.reached(Rung::Undo) => return Err(stopped()),
-            asked = prepared.preflight(&self.gateway) => drop(asked?),
+            asked = prepared.preflight(&self.cloud.gateway) => drop(asked?),
         }
         bake::bake(
-            self.gateway.clone(),
-            self.agents.clone(),
+            self.cloud.clone(),
             self.settings.clone(),
             self.ladder.clone(),
             self.hub.clone(),

@@ -10,7 +10,7 @@ use forno_link::ssm::{self, Forward, InstancePort, Ping, SsmLink, SsmTarget, Sto
 use forno_link::{Exit, Watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::bake::{Agents, BucketStore, Place};
+use crate::bake::{BucketStore, Cloud, Place};
 use crate::{BucketWay, Connection, Error, ErrorKind};
 
 /// The machine is there, or it is not: nobody waits for a boot here.
@@ -56,7 +56,7 @@ pub async fn tunnel(
     listen: u16,
     tell: impl Fn(Error) + Send + Sync + 'static,
 ) -> Result<Tunnel, Error> {
-    let systems = Agents::new(gateway, POLL).systems;
+    let systems = Cloud::new(gateway, POLL).systems;
     let known = systems.ping(&connection.instance_id).await;
     if !matches!(known, Ok(Some(Ping { online: true, .. }))) {
         let why = match known {
@@ -85,7 +85,7 @@ async fn agent_link(
         };
         Arc::new(BucketStore::new(gateway.clone(), place)) as Arc<dyn Store>
     });
-    let commands = Agents::new(gateway, POLL).commands;
+    let commands = Cloud::new(gateway, POLL).commands;
     let target = SsmTarget::new(
         connection.instance_id.clone(),
         connection.user.clone(),

@@ -192,8 +192,7 @@ impl Engine {
             Way::Finish | Way::Builder => bake::From::Builder,
         };
         Box::pin(bake::resume(
-            self.gateway().clone(),
-            self.agents().clone(),
+            self.cloud().clone(),
             self.settings().clone(),
             self.ladder().clone(),
             self.hub().clone(),

@@ -165,7 +165,7 @@ async fn by_session(
     machine: &Running,
     key: &Key,
 ) -> Result<Reached, Trouble> {
-    let port = InstancePort::new(Arc::clone(&ctx.agents.systems), machine.id.as_str(), SSH);
+    let port = InstancePort::new(Arc::clone(&ctx.cloud.systems), machine.id.as_str(), SSH);
     let target = SshTarget::new(
         port,
         ctx.prepared.recipe.builder.user.clone(),
@@ -213,7 +213,7 @@ async fn by_agent(ctx: &Context, step: &StepId, machine: &Running) -> Result<Rea
     let target = SsmTarget::new(
         machine.id.as_str(),
         ctx.prepared.recipe.builder.user.clone(),
-        ctx.agents.commands.clone(),
+        ctx.cloud.commands.clone(),
         store,
     );
     let watch = watch(ctx, step, "the SSM agent");

@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::Connected;
-use super::systems::Agents;
+use super::systems::Cloud;
 use crate::error::CallError;
 use crate::journal::{Journal, millis};
 use crate::manifest::PhaseTime;
@@ -24,7 +24,7 @@ use crate::{Answer, Error, ErrorKind, ExitCode, Question, Settings};
 
 pub(crate) struct Context {
     pub(crate) gateway: Gateway,
-    pub(crate) agents: Agents,
+    pub(crate) cloud: Cloud,
     pub(crate) settings: Settings,
     pub(crate) prepared: Prepared,
     pub(crate) journal: Journal,

@@ -34,5 +34,5 @@ pub(crate) use effects::{
 };
 pub(crate) use key_pair::forget;
 pub(crate) use run::{From, bake, mark_finished, resume};
-pub(crate) use systems::{Agents, BucketStore};
+pub(crate) use systems::{BucketStore, Cloud};
 pub(crate) use undo::{CloudUndo, command};

@@ -18,7 +18,7 @@ use super::context::{Context, of_wait};
 use super::door::Door;
 use super::effects::{KEY_PAIR, PlaceOf};
 use super::machine::Running;
-use super::systems::Agents;
+use super::systems::Cloud;
 use super::taken::{self, Taken};
 use super::{
     bucket, builder, capture, check, connect, hold, key_pair, machine, prove, provision, seal,
@@ -35,15 +35,14 @@ const GRACE: Duration = Duration::from_millis(200);
 
 /// Bakes; an error means that nothing was even begun.
 pub(crate) async fn bake(
-    gateway: Gateway,
-    agents: Agents,
+    cloud: Cloud,
     settings: Settings,
     ladder: Ladder,
     hub: Hub,
     prepared: Prepared,
 ) -> Result<BakeReport, Error> {
     let dir = settings.bakes().join(prepared.bake.as_str());
-    let place = PlaceOf::new(&gateway, prepared.identity.as_ref());
+    let place = PlaceOf::new(&cloud.gateway, prepared.identity.as_ref());
     let masker = masker(&prepared)?;
     let ledger = Ledger::create(
         &dir,
@@ -57,8 +56,7 @@ pub(crate) async fn bake(
     folder::write_json(&folder::recipe(&dir), &*prepared.recipe)
         .map_err(Error::io("write the resolved recipe"))?;
     let ctx = context(
-        gateway,
-        agents,
+        cloud,
         settings,
         ladder,
         prepared,
@@ -72,8 +70,7 @@ pub(crate) async fn bake(
 
 /// Goes on with a bake of another process; an error means that nothing was changed.
 pub(crate) async fn resume(
-    gateway: Gateway,
-    agents: Agents,
+    cloud: Cloud,
     settings: Settings,
     ladder: Ladder,
     hub: Hub,
@@ -84,9 +81,7 @@ pub(crate) async fn resume(
     let masker = masker(&prepared)?;
     let (journal, past) = Journal::reopen(ledger.dir(), prepared.bake.clone(), masker, hub)
         .map_err(Error::io("go on recording the bake"))?;
-    let ctx = context(
-        gateway, agents, settings, ladder, prepared, journal, ledger, past,
-    );
+    let ctx = context(cloud, settings, ladder, prepared, journal, ledger, past);
     tell_start(&ctx);
     ctx.note(Severity::Info, "taken up from a process that is gone");
     taken::tell_passed(&ctx, matches!(from, From::Image));
@@ -104,8 +99,7 @@ fn masker(prepared: &Prepared) -> Result<Masker, Error> {
 }
 
 fn context(
-    gateway: Gateway,
-    agents: Agents,
+    cloud: Cloud,
     settings: Settings,
     ladder: Ladder,
     prepared: Prepared,
@@ -123,8 +117,8 @@ fn context(
         machine: Mutex::default(),
         keep: Mutex::default(),
         lost: AtomicUsize::default(),
-        gateway,
-        agents,
+        gateway: cloud.gateway.clone(),
+        cloud,
         settings,
         prepared,
         journal,

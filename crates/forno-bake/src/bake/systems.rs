@@ -15,23 +15,27 @@ use secrecy::SecretString;
 
 use super::bucket::Place;
 
-/// What all bakes of a process share of Systems Manager.
+/// What all bakes of a process share.
 #[derive(Clone, Debug)]
-pub(crate) struct Agents {
+pub(crate) struct Cloud {
+    pub(crate) gateway: Gateway,
     pub(crate) systems: Arc<dyn Systems>,
-    /// Asks for all of them at once.
+    /// Asks about the commands of all at once.
     pub(crate) commands: Commands,
 }
 
-impl Agents {
+impl Cloud {
     pub(crate) fn new(gateway: Gateway, poll: Duration) -> Self {
-        let systems: Arc<dyn Systems> = Arc::new(AwsSystems { gateway });
+        let systems: Arc<dyn Systems> = Arc::new(AwsSystems {
+            gateway: gateway.clone(),
+        });
         let usual = Pace::default();
         let pace = Pace {
             first: usual.first.min(poll / 5),
             most: usual.most.min(poll),
         };
         Self {
+            gateway,
             commands: Commands::with_pace(Arc::clone(&systems), pace),
             systems,
         }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use forno_aws::Tags;
-use forno_bake::{Bakes, ExitCode, RunOptions};
+use forno_bake::{Bakes, ExitCode, RunOptions, SweepOptions};
 use forno_events::{Event, StepId};
 use forno_local::{Fault, FaultPlan, Then};
 use forno_recipe::Connect;
@@ -47,6 +47,12 @@ impl Rig {
     }
 }
 
+/// As `seq` says them.
+fn numbers(last: u32) -> String {
+    let lines: Vec<String> = (1..=last).map(|number| number.to_string()).collect();
+    lines.join("\n") + "\n"
+}
+
 const OPENING: [&str; 3] = [
     "AuthorizeSecurityGroupIngress",
     "ImportKeyPair",
@@ -72,8 +78,7 @@ async fn by_run_command_there_is_neither_a_rule_nor_a_key() {
     let mut first: Vec<String> = said("step-01").lines().map(str::to_owned).collect();
     first.sort();
     assert_eq!(first, ["beside", "hello"]);
-    let whole: String = (1..=200_000).map(|n| format!("{n}\n")).collect();
-    assert!(said("step-02") == whole);
+    assert!(said("step-02") == numbers(200_000));
     assert_eq!(said("test-01"), "proven\n");
     rig.end().await;
 }
@@ -176,7 +181,7 @@ async fn a_killed_bake_leaves_its_bucket_to_a_sweep() {
         left.iter().any(|thing| thing.starts_with("bucket ")),
         "{left:?}"
     );
-    let swept = rig.engine().sweep(Default::default(), &|_| {}).await;
+    let swept = rig.engine().sweep(SweepOptions::default(), &|_| {}).await;
     assert_eq!(swept.unwrap().exit_code(), ExitCode::Done);
     assert_eq!(rig.left().await, [""; 0]);
     rig.end().await;
@@ -198,7 +203,7 @@ async fn a_bucket_whose_ledger_is_lost_goes_by_its_tags() {
     let whole = fs_err::read_to_string(&ledger).unwrap();
     let first: String = whole.split_inclusive('\n').take(1).collect();
     fs_err::write(&ledger, first).unwrap();
-    let swept = rig.engine().sweep(Default::default(), &|_| {}).await;
+    let swept = rig.engine().sweep(SweepOptions::default(), &|_| {}).await;
     assert_eq!(swept.unwrap().exit_code(), ExitCode::Done);
     assert_eq!(rig.left().await, [""; 0]);
     rig.end().await;
@@ -233,10 +238,9 @@ async fn a_builder_by_run_command_is_taken_up_without_any_key() {
     let report = engine.resume(taken, Some(recipe)).await.unwrap();
     assert_eq!(report.exit_code(), ExitCode::Done, "{:?}", report.error);
     let log = folder.step_log(&StepId::new("step-02"));
-    let expected: String = (1..=2000).map(|n| format!("{n}\n")).collect();
     assert_eq!(
         fs_err::read_to_string(log).unwrap(),
-        format!("begun\n{expected}")
+        format!("begun\n{}", numbers(2000))
     );
     assert_eq!(rig.left().await, ["finished image", "finished snapshot"]);
     rig.end().await;

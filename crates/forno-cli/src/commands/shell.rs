@@ -72,7 +72,7 @@ fn by_agent(
         let signals = signals::watch(ladder.clone())?;
         let gateway = place::gateway_of(connection, arguments.profile.as_deref(), context).await?;
         let cancel = ladder.token();
-        let exit = forno_bake::agent_shell(gateway, connection, bucket, command, &cancel).await;
+        let exit = forno_bake::agent_shell(gateway, connection, bucket, command, cancel).await;
         signals.abort();
         if ladder.rung() > Rung::Running {
             return Ok(ExitCode::Interrupted.into());
