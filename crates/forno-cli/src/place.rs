@@ -37,10 +37,18 @@ pub(crate) async fn gateway_of(
             region: Some(connection.region.clone()),
             profile: profile.map(str::to_owned),
             endpoint_url: url.clone(),
+            machine_endpoint_url: machine_endpoint(context),
             ..Access::default()
         },
     };
     Ok(Gateway::connect(access).await?)
+}
+
+/// Where machines reach S3, for an endpoint that they know under another address
+/// than we do: a pocket EC2 that is named by the usual variables.
+fn machine_endpoint(context: &Context) -> Option<String> {
+    let url = context.environment.get("FORNO_MACHINE_ENDPOINT");
+    url.map(str::to_owned)
 }
 
 /// An open place; [`close`](Self::close) ends what was started for it.
@@ -75,6 +83,7 @@ impl Place {
                 access: Access {
                     region,
                     profile: arguments.profile.clone(),
+                    machine_endpoint_url: machine_endpoint(context),
                     ..Access::default()
                 },
                 pocket: None,

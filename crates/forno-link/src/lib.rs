@@ -25,16 +25,18 @@ pub mod ssh;
 pub mod ssm;
 pub mod transfer;
 
+mod attempts;
 mod remote;
 mod terminal;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use agent::AgentSocket;
+pub use attempts::{Attempt, Watch};
 pub use error::{Error, ErrorKind};
 pub use identity::{HostKey, HostKeyPair, Identity};
 pub use link::{Captured, Command, Exit, Link, Output, Sink, SshAccess, Stdin, capture};
 pub use remote::TERMINATE;
 pub use shell::{ShellOptions, by_lines, shell};
-pub use ssh::{Attempt, Auth, Dial, SshLink, SshTarget, Timing, Watch, connect};
+pub use ssh::{Auth, Dial, SshLink, SshTarget, Timing, connect};
 pub use transfer::{FileTarget, Progress, TreeTarget};

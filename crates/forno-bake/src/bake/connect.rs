@@ -6,7 +6,7 @@ use std::time::Duration;
 use forno_events::{Event, Severity, StepId};
 use forno_guest::{Guest, ReadyOptions};
 use forno_link::ssm::{self, InstancePort, SsmTarget, Store};
-use forno_link::{AgentSocket, Auth, HostKey, Link, SshTarget, Watch};
+use forno_link::{AgentSocket, Auth, Dial, HostKey, Link, SshTarget, Watch};
 use futures::future::BoxFuture;
 
 use super::bucket::Place;
@@ -105,8 +105,15 @@ async fn reach(
     door: &Door,
 ) -> Result<Reached, Error> {
     let reached = match door {
-        Door::Address(key) => by_address(ctx, step, machine, key).await,
-        Door::Session(key) => by_session(ctx, step, machine, key).await,
+        Door::Address(key) => match machine.address {
+            Some(address) => by_ssh(ctx, step, machine, key, address.into()).await,
+            None => Err(no(machine, "has no address")),
+        },
+        Door::Session(key) => {
+            let systems = Arc::clone(&ctx.cloud.systems);
+            let port = InstancePort::new(systems, machine.id.as_str(), SSH);
+            by_ssh(ctx, step, machine, key, port.into()).await
+        }
         Door::Agent => by_agent(ctx, step, machine).await,
     };
     let error = match reached {
@@ -141,52 +148,25 @@ impl From<forno_link::Error> for Trouble {
     }
 }
 
-async fn by_address(
-    ctx: &Context,
-    step: &StepId,
-    machine: &Running,
-    key: &Key,
-) -> Result<Reached, Trouble> {
-    let address = machine
-        .address
-        .ok_or_else(|| no(machine, "has no address"))?;
-    let target = SshTarget::new(
-        address,
-        ctx.prepared.recipe.builder.user.clone(),
-        host_key(machine)?,
-        Auth::Identity(Arc::clone(&key.identity)),
-    );
-    by_ssh(ctx, step, key, target).await
-}
-
-async fn by_session(
-    ctx: &Context,
-    step: &StepId,
-    machine: &Running,
-    key: &Key,
-) -> Result<Reached, Trouble> {
-    let port = InstancePort::new(Arc::clone(&ctx.cloud.systems), machine.id.as_str(), SSH);
-    let target = SshTarget::new(
-        port,
-        ctx.prepared.recipe.builder.user.clone(),
-        host_key(machine)?,
-        Auth::Identity(Arc::clone(&key.identity)),
-    );
-    by_ssh(ctx, step, key, target).await
-}
-
 /// With an agent that Ansible and `forno shell` sign by.
 async fn by_ssh(
     ctx: &Context,
     step: &StepId,
+    machine: &Running,
     key: &Key,
-    mut target: SshTarget,
+    dial: Dial,
 ) -> Result<Reached, Trouble> {
     let agent = AgentSocket::at(
         &ctx.folder.join(format!("{step}.agent")),
         Arc::clone(&key.identity),
     )
     .map_err(|error| Trouble::Ours(Error::io("start the agent for the key")(error)))?;
+    let mut target = SshTarget::new(
+        dial,
+        ctx.prepared.recipe.builder.user.clone(),
+        host_key(machine)?,
+        Auth::Identity(Arc::clone(&key.identity)),
+    );
     target.agent_socket = Some(agent.path().to_owned());
     let watch = watch(ctx, step, "SSH to answer");
     let link = forno_link::connect(target, within(ctx), &watch, &ctx.cancel).await?;

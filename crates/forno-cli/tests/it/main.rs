@@ -19,3 +19,4 @@ mod resume;
 mod support;
 mod team_images;
 mod virtual_machine;
+mod ways;

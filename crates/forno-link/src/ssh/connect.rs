@@ -1,17 +1,17 @@
 //! From a way to a machine to a link, patiently: a machine that comes up refuses,
 //! resets and hangs before it answers, and each attempt is shown.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::dial::Dial;
 use super::link::SshLink;
 use super::session::Session;
+use crate::attempts::{Attempts, Watch};
 use crate::{Error, ErrorKind, HostKey, Identity};
 
 /// Which machine, as whom.
@@ -119,42 +119,6 @@ impl Default for Timing {
     }
 }
 
-/// An attempt that failed and will be followed by another.
-#[derive(Clone, Copy, Debug)]
-pub struct Attempt<'a> {
-    pub peer: &'a str,
-    /// From 1.
-    pub number: u32,
-    pub problem: &'a ErrorKind,
-    pub waited: Duration,
-    /// The whole time allowed.
-    pub within: Duration,
-}
-
-/// Is told of each failed attempt.
-#[derive(Clone)]
-pub struct Watch(Arc<dyn Fn(Attempt<'_>) + Send + Sync>);
-
-impl Watch {
-    pub fn new(tell: impl Fn(Attempt<'_>) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(tell))
-    }
-
-    pub fn none() -> Self {
-        Self::new(|_| {})
-    }
-
-    pub(crate) fn tell(&self, attempt: Attempt<'_>) {
-        (self.0)(attempt);
-    }
-}
-
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Watch")
-    }
-}
-
 /// Connects to a machine, trying until `within` is over.
 pub async fn connect(
     target: SshTarget,
@@ -172,59 +136,25 @@ pub(super) async fn establish(
     watch: &Watch,
     cancel: &CancellationToken,
 ) -> Result<Session, Error> {
-    let peer = target.peer();
-    let started = Instant::now();
-    let deadline = started + within;
+    let timing = &target.timing;
     let mut denied_since = None;
-    let mut last = None;
-    let mut number = 0;
-    loop {
-        number += 1;
-        let attempt = tokio::time::timeout_at(deadline, Session::open(target));
-        let problem = tokio::select! {
-            () = cancel.cancelled() => return Err(Error::new(peer, ErrorKind::Cancelled)),
-            attempt = attempt => match attempt {
-                Ok(Ok(session)) => return Ok(session),
-                Ok(Err(problem)) => problem,
-                // Cut short by the deadline; the one before says more.
-                Err(_) => last.take().unwrap_or_else(|| ErrorKind::Handshake("no answer".into())),
+    let attempts = Attempts {
+        peer: target.peer(),
+        within,
+        watch,
+        cancel,
+    };
+    attempts
+        .until(
+            || Session::open(target),
+            || ErrorKind::Handshake("no answer".into()),
+            |problem| {
+                if matches!(problem, ErrorKind::AuthFailed { .. }) {
+                    let since = *denied_since.get_or_insert_with(Instant::now);
+                    return (since.elapsed() < timing.auth_patience).then_some(timing.auth_pause);
+                }
+                problem.may_pass().then_some(timing.pause)
             },
-        };
-        if !problem.may_pass() {
-            return Err(Error::new(peer, problem));
-        }
-        let now = Instant::now();
-        let pause = if matches!(problem, ErrorKind::AuthFailed { .. }) {
-            let since = *denied_since.get_or_insert(now);
-            if now - since >= target.timing.auth_patience {
-                return Err(Error::new(peer, problem));
-            }
-            target.timing.auth_pause
-        } else {
-            target.timing.pause
-        };
-        if now + pause >= deadline {
-            let waited = now - started;
-            return Err(Error::new(
-                peer,
-                ErrorKind::GaveUp {
-                    waited,
-                    attempts: number,
-                    last: Box::new(problem),
-                },
-            ));
-        }
-        watch.tell(Attempt {
-            peer: &peer,
-            number,
-            problem: &problem,
-            waited: now - started,
-            within,
-        });
-        last = Some(problem);
-        tokio::select! {
-            () = cancel.cancelled() => return Err(Error::new(peer, ErrorKind::Cancelled)),
-            () = sleep(pause) => {}
-        }
-    }
+        )
+        .await
 }

@@ -8,13 +8,13 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{Auth, SshTarget, Watch, establish};
+use super::connect::{Auth, SshTarget, establish};
 use super::dial::Dial;
 use super::exec;
 use super::session::Session;
 use crate::link::{Command, Exit, Link, Sink, SshAccess};
 use crate::ssm::Forward;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Watch};
 
 /// A link over SSH.
 pub struct SshLink {

@@ -7,7 +7,7 @@ mod handler;
 mod link;
 mod session;
 
-pub use connect::{Attempt, Auth, SshTarget, Timing, Watch, connect};
+pub use connect::{Auth, SshTarget, Timing, connect};
 pub use dial::Dial;
 pub(crate) use exec::signal as signal_name;
 pub use link::SshLink;

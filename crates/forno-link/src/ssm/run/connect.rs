@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::ask::{Sends, service};
@@ -13,8 +13,8 @@ use super::host::Host;
 use super::link::SsmLink;
 use super::target::SsmTarget;
 use super::text::PROBE;
+use crate::attempts::Attempts;
 use crate::error::seconds;
-use crate::ssh::Attempt;
 use crate::ssm::RefusalKind;
 use crate::{Error, ErrorKind, Watch};
 
@@ -39,62 +39,31 @@ pub(super) async fn establish(
     watch: &Watch,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
-    let peer = host.target.peer();
     let timing = &host.target.timing;
-    let started = Instant::now();
-    let deadline = started + within;
     let mut unknown_since = None;
-    let mut last = None;
-    let mut number = 0;
-    loop {
-        number += 1;
-        let attempt = tokio::time::timeout_at(deadline, attempt(host));
-        let problem = tokio::select! {
-            () = cancel.cancelled() => return Err(Error::new(peer, ErrorKind::Cancelled)),
-            attempt = attempt => match attempt {
-                Ok(Ok(boot)) => {
-                    host.found(&boot);
-                    return Ok(());
-                }
-                Ok(Err(problem)) => problem,
-                // Cut short by the deadline; the one before says more.
-                Err(_) => last.take().unwrap_or_else(|| ErrorKind::NotConnected("no answer".into())),
+    let attempts = Attempts {
+        peer: host.target.peer(),
+        within,
+        watch,
+        cancel,
+    };
+    let boot = attempts
+        .until(
+            || attempt(host),
+            || ErrorKind::NotConnected("no answer".into()),
+            |problem| {
+                let passes = if matches!(problem, ErrorKind::NoUser(_)) {
+                    let since = *unknown_since.get_or_insert_with(Instant::now);
+                    since.elapsed() < timing.user_patience
+                } else {
+                    problem.may_pass()
+                };
+                passes.then_some(timing.pause)
             },
-        };
-        let passes = match &problem {
-            ErrorKind::NoUser(_) => {
-                let since = *unknown_since.get_or_insert_with(Instant::now);
-                since.elapsed() < timing.user_patience
-            }
-            other => other.may_pass(),
-        };
-        if !passes {
-            return Err(Error::new(peer, problem));
-        }
-        let waited = started.elapsed();
-        if waited + timing.pause >= within {
-            return Err(Error::new(
-                peer,
-                ErrorKind::GaveUp {
-                    waited,
-                    attempts: number,
-                    last: Box::new(problem),
-                },
-            ));
-        }
-        watch.tell(Attempt {
-            peer: &peer,
-            number,
-            problem: &problem,
-            waited,
-            within,
-        });
-        last = Some(problem);
-        tokio::select! {
-            () = cancel.cancelled() => return Err(Error::new(peer, ErrorKind::Cancelled)),
-            () = sleep(timing.pause) => {}
-        }
-    }
+        )
+        .await?;
+    host.found(&boot);
+    Ok(())
 }
 
 /// The boot of a machine that answers.
