@@ -13,15 +13,17 @@ use super::codec::Message;
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// So often a message is sent again before the session is given up.
 const MOST_RESENDS: u32 = 3000;
-/// The most that may be on its way.
-const MOST_MESSAGES: usize = 1000;
-const MOST_BYTES: usize = 4 << 20;
+/// The most that may be sent from the oldest unacknowledged message on, whatever
+/// of it is acknowledged: the other end must keep all of it until that one comes.
+const MOST_MESSAGES: i64 = 1000;
+const MOST_BYTES: u64 = 2 << 20;
 
 #[derive(Debug)]
 pub(super) struct Outgoing {
     next: i64,
     unacknowledged: VecDeque<Sent>,
-    bytes: usize,
+    /// All that was ever sent.
+    bytes: u64,
     trip: RoundTrip,
 }
 
@@ -29,6 +31,8 @@ pub(super) struct Outgoing {
 struct Sent {
     sequence: i64,
     frame: Vec<u8>,
+    /// What was sent before it.
+    before: u64,
     at: Instant,
     resends: u32,
 }
@@ -56,7 +60,9 @@ impl Outgoing {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.unacknowledged.len() < MOST_MESSAGES && self.bytes < MOST_BYTES
+        self.unacknowledged.front().is_none_or(|oldest| {
+            self.next - oldest.sequence < MOST_MESSAGES && self.bytes - oldest.before < MOST_BYTES
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -66,10 +72,12 @@ impl Outgoing {
     /// Numbers a message and keeps it.
     pub(super) fn send(&mut self, content: u32, payload: Vec<u8>, now: Instant) -> Vec<u8> {
         let frame = Message::output(self.next, content, payload).encode();
-        self.bytes += frame.len();
+        let before = self.bytes;
+        self.bytes += u64::try_from(frame.len()).unwrap_or(0);
         self.unacknowledged.push_back(Sent {
             sequence: self.next,
             frame: frame.clone(),
+            before,
             at: now,
             resends: 0,
         });
@@ -84,7 +92,6 @@ impl Outgoing {
         if let Ok(place) = found
             && let Some(sent) = self.unacknowledged.remove(place)
         {
-            self.bytes -= sent.frame.len();
             self.trip.measured(now - sent.at);
         }
     }
@@ -152,7 +159,6 @@ mod tests {
         assert!(!outgoing.is_empty());
         outgoing.acknowledged(1, at(902));
         assert!(outgoing.is_empty());
-        assert_eq!(outgoing.bytes, 0);
     }
 
     #[test]
@@ -165,6 +171,13 @@ mod tests {
             sent += 1;
         }
         assert_eq!(sent, MOST_MESSAGES);
+        // What is acknowledged beyond the oldest makes no room.
+        outgoing.acknowledged(5, now);
+        assert!(!outgoing.has_room());
+        outgoing.acknowledged(0, now);
+        assert!(outgoing.has_room());
+        outgoing.send(1, vec![0; 4 << 20], now);
+        assert!(!outgoing.has_room());
         while !outgoing.given_up() {
             now += Duration::from_secs(2);
             outgoing.overdue(now).unwrap();
