@@ -41,6 +41,8 @@ const MOST_BACKLOG: usize = 4096;
 /// By how much timers of the runtime are late on the average; the real agent's
 /// are not.
 const TIMER_LAG: Duration = Duration::from_micros(600);
+/// The last words of a session whose machine is gone.
+const MACHINE_DOWN: &str = "The machine of the session went down";
 /// How long a client may take to hear the last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -159,7 +161,12 @@ impl Driver {
 
     /// Until the session's end; returns its last words.
     async fn drive(&mut self) -> String {
+        // Any change from now on is one from running to something else, even if
+        // it was over too soon to be seen.
         let mut status = self.machine.status();
+        if *status.borrow_and_update() != Status::Running {
+            return MACHINE_DOWN.to_owned();
+        }
         let mut port: Option<Port> = None;
         let mut dialling: Option<Dialling> = None;
         let mut buffer = vec![0; self.conduct.read];
@@ -199,7 +206,7 @@ impl Driver {
                 read = read(reader.filter(|_| reading), &mut buffer) => Event::Read(read),
                 wrote = write(writer, agent.to_write()) => Event::Wrote(wrote),
                 dialled = dial(dialling.as_mut()) => Event::Dialled(dialled),
-                _ = status.wait_for(|status| *status != Status::Running) => Event::MachineDown,
+                _ = status.changed() => Event::MachineDown,
                 Ok(()) = presence.changed() => Event::Time,
                 () = session.ending.cancelled() => Event::Ending,
                 () = sleep_until(wake) => Event::Time,
@@ -236,7 +243,7 @@ impl Driver {
                     self.agent
                         .port_failed(&dial_error(&error, self.session.port), now);
                 }
-                Event::MachineDown => return "The machine of the session went down".to_owned(),
+                Event::MachineDown => return MACHINE_DOWN.to_owned(),
                 Event::Ending => return String::new(),
             }
         }
