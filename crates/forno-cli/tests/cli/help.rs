@@ -16,6 +16,7 @@ fn help_of_every_command() {
         "show",
         "replay",
         "shell",
+        "tunnel",
         "sweep",
         "local",
         "local serve",

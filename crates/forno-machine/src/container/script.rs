@@ -14,6 +14,8 @@ use crate::{Error, ErrorKind};
 
 /// In the guest's memory; nothing of it is ever on its disk.
 const FOLDER: &str = "/run/forno-agent";
+/// SIGKILL.
+const KILLED: i32 = 9;
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where an agent runs that systemd started from its package.
 const WORKING_FOLDER: &str = "/usr/bin";
@@ -22,12 +24,14 @@ const WORKING_FOLDER: &str = "/usr/bin";
 const PLACE: &str = r#"umask 077 && mkdir -p "${1%/*}" && cat > "$1" && chmod 700 "$1""#;
 /// Nobody needs it any more: what still runs has read it.
 const REMOVE: &str = r#"rm -rf -- "${1%/*}""#;
-/// `$1` is the script's file, `$2` where to run it.
+/// `$1` is the script's file, `$2` where to run it. This shell waits for it from
+/// outside of the guest's processes, whose end it must not get in the way of.
 const RUN: &str = r#"cd "$2" 2> /dev/null || {
     echo "chdir $2: no such file or directory" >&2
     exit 1
 }
-exec setsid -- sh -c "$1""#;
+setsid -- sh -c "$1"
+exit $?"#;
 
 /// Starts a script in the guest whose first process is the child of `guest`.
 pub(crate) async fn run(
@@ -78,7 +82,8 @@ async fn supervise(
     let exit = tokio::select! {
         exit = process.exited() => exit,
         () = kill.cancelled() => match guardian.kill_all(process.pid).await {
-            Ok(()) => process.exited().await,
+            // Of the two that are killed the shell may be the one to tell.
+            Ok(()) => process.exited().await.map(|_| Exit::Signal(KILLED)),
             Err(_) => None,
         },
     };
@@ -90,7 +95,9 @@ async fn supervise(
 }
 
 /// A command that runs a program where the process `leader` lives, with nothing
-/// of this computer's environment.
+/// of this computer's environment. What the program starts is a process of the
+/// guest; it itself is not, because an `nsenter` that forks is stopped for ever when
+/// a shutdown stops its child, and then holds the shutdown up.
 fn enter(leader: u32, env: &[(String, String)], program: &[&str]) -> Vec<String> {
     let mut argv = vec!["env".to_owned(), "-i".to_owned(), PATH.to_owned()];
     argv.push("LANG=C.UTF-8".to_owned());
@@ -98,6 +105,7 @@ fn enter(leader: u32, env: &[(String, String)], program: &[&str]) -> Vec<String>
     argv.extend(
         [
             "nsenter",
+            "--no-fork",
             &format!("--target={leader}"),
             "--mount",
             "--uts",
