@@ -162,7 +162,7 @@ async fn an_agent_that_is_offline_is_waited_for() {
     assert_eq!(
         seen.lock().unwrap()[..],
         [
-            "the machine's SSM agent is not online: StartSession: TargetNotConnected: i-0123456789abcdef0 is not connected.",
+            "not reachable through Systems Manager: StartSession: TargetNotConnected: i-0123456789abcdef0 is not connected.",
         ]
         .repeat(3)
     );
@@ -276,7 +276,7 @@ async fn a_forward_tells_of_its_failures_and_ends_with_its_holder() {
     assert!(failed.is_err());
     let error = told.recv().await.unwrap();
     assert!(
-        error.starts_with("i-0123456789abcdef0: the machine's SSM agent is not online"),
+        error.starts_with("i-0123456789abcdef0: not reachable through Systems Manager"),
         "{error}"
     );
     drop(forward);
