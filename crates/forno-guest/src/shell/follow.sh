@@ -95,10 +95,16 @@ follow() {
     read -r _ <&9
   done
   kill "$ticker" 2>/dev/null
-  # The end of the machine is not the script's own.
+  # The end of the machine is not the script's own. A service manager that goes
+  # down may be past answering.
   case $code in
   129 | 137 | 143 | killed)
-    if [ -d /run/systemd/system ] && [ "$(systemctl is-system-running 2>/dev/null)" = stopping ]; then code=stopping; fi
+    if [ -d /run/systemd/system ]; then
+      case $(systemctl is-system-running 2>/dev/null) in
+      initializing | starting | running | degraded | maintenance) ;;
+      *) code=stopping ;;
+      esac
+    fi
     ;;
   esac
   dropped=0
