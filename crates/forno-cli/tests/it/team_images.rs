@@ -31,10 +31,12 @@ fn a_worker_joins_the_controller_and_builds() {
     #[expect(clippy::disallowed_methods, reason = "a test is its own settings")]
     let all = std::env::var("FORNO_WAYS").is_ok_and(|ways| ways == "all");
     if all {
-        for (number, way) in ["ssh", "ssm", "ssh-over-ssm"].into_iter().enumerate() {
+        for (number, way) in ["ssm", "ssh-over-ssm", "ssh"].into_iter().enumerate() {
             // The bases come first by themselves.
             bake(&["--all"], way);
             endpoint.holds_only_images(3 * (number + 1));
+            let is_open = endpoint.asked("AuthorizeSecurityGroupIngress") > 0;
+            assert_eq!(is_open, way == "ssh", "{way}");
         }
         return;
     }
