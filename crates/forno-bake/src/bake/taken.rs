@@ -146,7 +146,8 @@ async fn find(ctx: &Context, effect: &Effect) -> Result<InstanceId, Error> {
 }
 
 /// The groups that its machines stand in: the recipe's, or the one that was made.
-/// That one is opened to this machine, which may have another address by now.
+/// That one is opened to this machine, which may have another address by now, unless
+/// its machines are reached without a port.
 pub(super) async fn groups(ctx: &Context) -> Result<Vec<SecurityGroupId>, Error> {
     if !ctx.prepared.ground.groups.is_empty() {
         return Ok(ctx.prepared.ground.groups.clone());
@@ -158,7 +159,8 @@ pub(super) async fn groups(ctx: &Context) -> Result<Vec<SecurityGroupId>, Error>
         .and_then(effects::id)
         .and_then(|id| SecurityGroupId::new(id).ok())
         .ok_or_else(|| no("its security group is gone"))?;
-    match ingress(&ctx.gateway, &ctx.settings.ingress).await {
+    let connect = ctx.prepared.connect;
+    match ingress(&ctx.gateway, &ctx.settings.ingress, connect).await {
         Ok(from) => super::security_group::open(ctx, &ids::connect(), &id, &from).await?,
         Err(error) => ctx.note(
             Severity::Warning,

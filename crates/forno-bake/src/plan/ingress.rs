@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use forno_aws::{Cidr, Gateway};
+use forno_recipe::Connect;
 
 use crate::{Error, ErrorKind, Ingress};
 
@@ -13,7 +14,15 @@ const DEFAULT_ADDRESS_URL: &str = "https://checkip.amazonaws.com";
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-pub(crate) async fn sources(gateway: &Gateway, ingress: &Ingress) -> Result<Vec<Cidr>, Error> {
+/// Nobody, where machines are not reached at their address.
+pub(crate) async fn sources(
+    gateway: &Gateway,
+    ingress: &Ingress,
+    connect: Connect,
+) -> Result<Vec<Cidr>, Error> {
+    if connect.needs_agent() {
+        return Ok(Vec::new());
+    }
     let url = match ingress {
         Ingress::From(ranges) if ranges.is_empty() => {
             return Err(Error::new(ErrorKind::Preflight(

@@ -154,8 +154,8 @@ async fn survey(gateway: &Gateway, settings: &Settings, recipe: &Recipe) -> Resu
     }
     let ground = ground(gateway, recipe).await?;
     let ingress = async {
-        if ground.groups.is_empty() && connect == Connect::Ssh {
-            ingress::sources(gateway, &settings.ingress).await
+        if ground.groups.is_empty() {
+            ingress::sources(gateway, &settings.ingress, connect).await
         } else {
             Ok(Vec::new())
         }

@@ -239,6 +239,11 @@ async fn a_builder_by_run_command_is_taken_up_without_any_key() {
     assert_eq!(report.exit_code(), ExitCode::Done, "{:?}", report.error);
     let log = folder.step_log(&StepId::new("step-02"));
     assert_eq!(
+        rig.called(&OPENING),
+        [0, 0, 0],
+        "also in the second process"
+    );
+    assert_eq!(
         fs_err::read_to_string(log).unwrap(),
         format!("begun\n{}", numbers(2000))
     );
