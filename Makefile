@@ -28,7 +28,7 @@ test: ## everything that must hold: format, lints, licences, tests with real mac
 	$(MAKE) lint
 	cargo test --locked --workspace
 
-fire: ## the bake under fire in full: every call, thirty kills, a hundred at once, all ways, a VM (an hour)
+fire: ## the bake under fire in full: every call, thirty kills, a hundred at once, all ways, a VM (long)
 	@scripts/setup test
 	FORNO_MATRIX=all FORNO_KILLS=30 FORNO_CROWD=100 FORNO_WAYS=all FORNO_VM=1 cargo test --locked --workspace --test it -- --nocapture --test-threads 1 crowd killed:: fire:: team_images:: virtual_machine::
 

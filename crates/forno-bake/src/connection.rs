@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::BucketPlace;
+
 /// `connection.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
@@ -27,7 +29,7 @@ pub enum ConnectionWay {
     /// bake has opened, the address is one of this computer.
     Ssh(SshWay),
     /// By Run Command, with what files go through.
-    Ssm { bucket: Option<BucketWay> },
+    Ssm { bucket: Option<BucketPlace> },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,12 +40,6 @@ pub struct SshWay {
     pub host_key: String,
     /// Signs with the key of the bake; gone with its process.
     pub agent_socket: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BucketWay {
-    pub name: String,
-    pub prefix: String,
 }
 
 impl SshWay {

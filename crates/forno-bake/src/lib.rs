@@ -24,8 +24,9 @@ mod resume;
 mod settings;
 mod sweep;
 
+pub use bake::BucketPlace;
 pub use bakes::{BakeFolder, Bakes};
-pub use connection::{BucketWay, Connection, ConnectionWay, SshWay};
+pub use connection::{Connection, ConnectionWay, SshWay};
 pub use engine::{Engine, RunOptions};
 pub use error::{Error, ErrorKind};
 pub use exit::ExitCode;

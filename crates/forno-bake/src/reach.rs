@@ -10,8 +10,8 @@ use forno_link::ssm::{self, Forward, InstancePort, Ping, SsmLink, SsmTarget, Sto
 use forno_link::{Exit, Watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::bake::{BucketStore, Cloud, Place};
-use crate::{BucketWay, Connection, Error, ErrorKind};
+use crate::bake::{BucketStore, Cloud};
+use crate::{BucketPlace, Connection, Error, ErrorKind};
 
 /// The machine is there, or it is not: nobody waits for a boot here.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ const POLL: Duration = Duration::from_secs(2);
 pub async fn agent_shell(
     gateway: Gateway,
     connection: &Connection,
-    bucket: Option<&BucketWay>,
+    bucket: Option<&BucketPlace>,
     command: Option<String>,
     cancel: &CancellationToken,
 ) -> Result<Exit, Error> {
@@ -75,16 +75,11 @@ pub async fn tunnel(
 async fn agent_link(
     gateway: Gateway,
     connection: &Connection,
-    bucket: Option<&BucketWay>,
+    bucket: Option<&BucketPlace>,
     cancel: &CancellationToken,
 ) -> Result<SsmLink, Error> {
-    let store = bucket.map(|way| {
-        let place = Place {
-            bucket: way.name.clone(),
-            prefix: way.prefix.clone(),
-        };
-        Arc::new(BucketStore::new(gateway.clone(), place)) as Arc<dyn Store>
-    });
+    let store = bucket
+        .map(|place| Arc::new(BucketStore::new(gateway.clone(), place.clone())) as Arc<dyn Store>);
     let commands = Cloud::new(gateway, POLL).commands;
     let target = SsmTarget::new(
         connection.instance_id.clone(),

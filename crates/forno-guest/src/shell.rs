@@ -167,11 +167,10 @@ impl Prepared {
     pub(crate) fn attached(self) -> Result<Command, StepError> {
         let archive = self.archive.into_inner().map_err(unsent)?;
         let stdin = Stdin::Bytes(archive.into());
-        let command = Command::shell(RUNNER).sudo(self.sudo).stdin(stdin);
-        Ok(Command {
-            public_stdin: self.public,
-            ..command
-        })
+        Ok(Command::shell(RUNNER)
+            .sudo(self.sudo)
+            .stdin(stdin)
+            .public_stdin(self.public))
     }
 }
 

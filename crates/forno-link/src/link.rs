@@ -192,8 +192,8 @@ impl Command {
         self
     }
 
-    pub fn public_stdin(mut self) -> Self {
-        self.public_stdin = true;
+    pub fn public_stdin(mut self, public: bool) -> Self {
+        self.public_stdin = public;
         self
     }
 

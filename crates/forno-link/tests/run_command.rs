@@ -465,12 +465,9 @@ async fn without_a_store_little_is_possible() {
     let link = machine.link_to(without_store(&machine)).await;
     let input = Bytes::from(vec![b'x'; 100_000]);
     let count = |public: bool, input: Bytes| {
-        let command = Command::shell("wc -c").stdin(Stdin::Bytes(input));
-        let command = if public {
-            command.public_stdin()
-        } else {
-            command
-        };
+        let command = Command::shell("wc -c")
+            .stdin(Stdin::Bytes(input))
+            .public_stdin(public);
         capture(&*link, command, never())
     };
     let error = count(false, input.clone()).await.unwrap_err();

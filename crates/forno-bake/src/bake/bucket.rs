@@ -4,6 +4,7 @@
 use forno_aws::Kind;
 use forno_recipe::{Bucket, Connect};
 use forno_saga::EffectId;
+use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::effects::{BUCKET, Made, NamedIntent, OBJECTS};
@@ -12,14 +13,14 @@ use crate::plan::{Prepared, ids};
 use crate::{Error, names};
 
 /// A bucket and what keys in it begin with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) bucket: String,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketPlace {
+    pub bucket: String,
     /// Empty, or with a slash at its end.
-    pub(crate) prefix: String,
+    pub prefix: String,
 }
 
-impl Place {
+impl BucketPlace {
     /// Where a bake's files go through; it follows from the bake alone.
     pub(crate) fn of(prepared: &Prepared) -> Option<Self> {
         if prepared.connect != Connect::Ssm {
@@ -38,7 +39,7 @@ impl Place {
         }
     }
 
-    /// As the ledger has it, read back by [`Place::parse`].
+    /// As the ledger has it, read back by [`BucketPlace::parse`].
     fn name(&self) -> String {
         format!("{}/{}", self.bucket, self.prefix)
     }
@@ -56,14 +57,11 @@ impl Place {
 
 /// Makes it, or enters into the ledger what may be put into a foreign one.
 pub(super) async fn prepare(ctx: &Context) -> Result<(), Error> {
-    let Some(place) = Place::of(&ctx.prepared) else {
+    let Some(place) = BucketPlace::of(&ctx.prepared) else {
         return Ok(());
     };
     let gateway = ctx.gateway.clone();
-    let failed = |error| ErrorKind::Network {
-        what: "cannot make the bucket",
-        error,
-    };
+    let failed = |what| move |error| ErrorKind::Network { what, error };
     if !place.prefix.is_empty() {
         let name = place.name();
         let intent = NamedIntent::intent(EffectId::new(OBJECTS), OBJECTS, &name, OBJECTS);
@@ -76,13 +74,11 @@ pub(super) async fn prepare(ctx: &Context) -> Result<(), Error> {
             gateway.delete_objects(&place.bucket, &[probe]).await?;
             Ok(Made { id: place.name() })
         });
-        let failed = |error| ErrorKind::Network {
-            what: "cannot use the recipe's bucket",
-            error,
-        };
+        let failed = failed("cannot use the recipe's bucket");
         made.await.map_err(|error| of_effect(error, failed))?;
         return Ok(());
     }
+    let failed = failed("cannot make the bucket");
     let step = ids::bucket();
     ctx.step(&step, async {
         let name = place.bucket;
@@ -125,11 +121,11 @@ mod tests {
 
     #[test]
     fn a_place_is_read_back_and_is_never_a_whole_bucket() {
-        let place = Place {
+        let place = BucketPlace {
             bucket: "artifacts".to_owned(),
             prefix: "forno/base-01/".to_owned(),
         };
-        assert_eq!(Place::parse(&place.name()), Some(place));
+        assert_eq!(BucketPlace::parse(&place.name()), Some(place));
         for bad in [
             "artifacts",
             "artifacts/",
@@ -137,7 +133,7 @@ mod tests {
             "artifacts/x/",
             "a/forno/x",
         ] {
-            assert_eq!(Place::parse(bad), None, "{bad}");
+            assert_eq!(BucketPlace::parse(bad), None, "{bad}");
         }
     }
 }

@@ -9,7 +9,7 @@ use forno_link::ssm::{self, InstancePort, SsmTarget, Store};
 use forno_link::{AgentSocket, Auth, Dial, HostKey, Link, SshTarget, Watch};
 use futures::future::BoxFuture;
 
-use super::bucket::Place;
+use super::bucket::BucketPlace;
 use super::context::{Context, lock};
 use super::door::Door;
 use super::guest_steps::of_step;
@@ -17,7 +17,7 @@ use super::key_pair::Key;
 use super::lifeline::Lifeline;
 use super::machine::{Running, gone, gone_after_all};
 use super::systems::BucketStore;
-use crate::connection::{BucketWay, ConnectionWay, SshWay};
+use crate::connection::{ConnectionWay, SshWay};
 use crate::journal::millis;
 use crate::{Connection, Error, ErrorKind, folder, plan};
 
@@ -186,7 +186,7 @@ async fn by_ssh(
 }
 
 async fn by_agent(ctx: &Context, step: &StepId, machine: &Running) -> Result<Reached, Trouble> {
-    let place = Place::of(&ctx.prepared);
+    let place = BucketPlace::of(&ctx.prepared);
     let store = place
         .clone()
         .map(|place| Arc::new(BucketStore::new(ctx.gateway.clone(), place)) as Arc<dyn Store>);
@@ -200,12 +200,7 @@ async fn by_agent(ctx: &Context, step: &StepId, machine: &Running) -> Result<Rea
     let link = ssm::connect(target, within(ctx), &watch, &ctx.cancel).await?;
     Ok(Reached {
         link: Arc::new(link),
-        way: Some(ConnectionWay::Ssm {
-            bucket: place.map(|place| BucketWay {
-                name: place.bucket,
-                prefix: place.prefix,
-            }),
-        }),
+        way: Some(ConnectionWay::Ssm { bucket: place }),
         agent: None,
     })
 }
@@ -224,7 +219,7 @@ fn within(ctx: &Context) -> Duration {
     ctx.prepared.recipe.builder.timeouts.connect.get()
 }
 
-/// There are two attempts a second; news and heartbeats are told.
+/// Attempts come faster than anybody reads; news and heartbeats are told.
 fn watch(ctx: &Context, step: &StepId, what: &'static str) -> Watch {
     let emitter = ctx.emitter.clone();
     let shown = step.clone();

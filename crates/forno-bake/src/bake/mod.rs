@@ -26,7 +26,7 @@ mod teardown;
 mod undo;
 mod user_data;
 
-pub(crate) use bucket::Place;
+pub use bucket::BucketPlace;
 pub(crate) use capture::{is_image, may_become};
 pub(crate) use effects::{
     BUCKET, IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, PlaceOf, SECURITY_GROUP,

@@ -13,7 +13,7 @@ use forno_link::ssm::{
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::bucket::Place;
+use super::bucket::BucketPlace;
 
 /// What all bakes of a process share.
 #[derive(Clone, Debug)]
@@ -52,11 +52,11 @@ struct AwsSystems {
 #[derive(Clone, Debug)]
 pub(crate) struct BucketStore {
     gateway: Gateway,
-    place: Place,
+    place: BucketPlace,
 }
 
 impl BucketStore {
-    pub(crate) fn new(gateway: Gateway, place: Place) -> Self {
+    pub(crate) fn new(gateway: Gateway, place: BucketPlace) -> Self {
         Self { gateway, place }
     }
 

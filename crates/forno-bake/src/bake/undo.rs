@@ -12,7 +12,7 @@ use forno_events::BakeId;
 use forno_saga::{Attempt, Effect, Failure, Undo};
 use serde::de::DeserializeOwned;
 
-use super::bucket;
+use super::bucket::BucketPlace;
 use super::effects::{
     self, BUCKET, IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, NamedIntent, OBJECTS, SECURITY_GROUP,
 };
@@ -223,7 +223,7 @@ impl CloudUndo {
 
     async fn objects(&self, effect: &Effect) -> Result<Attempt, Trouble> {
         let intent: NamedIntent = intent(effect)?;
-        let Some(place) = bucket::Place::parse(&intent.name) else {
+        let Some(place) = BucketPlace::parse(&intent.name) else {
             return Err(Trouble::Refused(Failure::new(
                 "unreadable-intent",
                 format!("`{}` is no place of a bake in a bucket", intent.name),

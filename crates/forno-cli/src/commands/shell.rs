@@ -6,7 +6,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::process;
 
-use forno_bake::{BakeFolder, BucketWay, Connection, ConnectionWay, ExitCode};
+use forno_bake::{BakeFolder, BucketPlace, Connection, ConnectionWay, ExitCode};
 use forno_link::Exit;
 use forno_saga::{Ladder, Rung};
 
@@ -58,7 +58,7 @@ fn code(status: process::ExitStatus) -> u8 {
 fn by_agent(
     arguments: &ShellArgs,
     connection: &Connection,
-    bucket: Option<&BucketWay>,
+    bucket: Option<&BucketPlace>,
     context: &Context,
 ) -> anyhow::Result<process::ExitCode> {
     let command = remote(&arguments.command);

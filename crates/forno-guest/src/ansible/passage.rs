@@ -113,8 +113,9 @@ async fn carry_out(
         Call::Exec { command, input } => {
             let (feed, stdin) = mpsc::channel(4);
             let hung_up = cancel.child_token();
-            let mut command = Command::shell(command).stdin(Stdin::Stream(stdin));
-            command.public_stdin = ctx.public;
+            let command = Command::shell(command)
+                .stdin(Stdin::Stream(stdin))
+                .public_stdin(ctx.public);
             let run = link.exec(command, Box::new(frames.clone()), &hung_up);
             let feeding = async {
                 pour(&mut read, input, feed).await;

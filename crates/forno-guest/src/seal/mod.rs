@@ -119,11 +119,8 @@ async fn scan(
 ) -> Result<Scanned, StepError> {
     let command = Command::script(SCAN, [root])
         .sudo(true)
-        .stdin(Stdin::Bytes(Bytes::from(texts(options))));
-    let command = Command {
-        public_stdin: ctx.public && options.secrets.is_empty(),
-        ..command
-    };
+        .stdin(Stdin::Bytes(Bytes::from(texts(options))))
+        .public_stdin(ctx.public && options.secrets.is_empty());
     let output = capture(link, command, &ctx.cancel).await?;
     if !output.exit.success() || output.dropped > 0 {
         let reason = output.reason();

@@ -275,9 +275,9 @@ impl<'a> Follow<'a> {
         let stop = CancellationToken::new();
         let leash = stop.clone().drop_guard();
         let machine = Arc::clone(self.link);
-        let mut command = command.stdin(stdin);
         // Without an archive there is only our own word in it.
-        command.public_stdin = self.ctx.public || first.is_empty();
+        let public = self.ctx.public || first.is_empty();
+        let command = command.stdin(stdin).public_stdin(public);
         let mut task = tokio::spawn(async move { machine.exec(command, sink, &stop).await });
         let line = |task| Line { input, task, leash };
         let mut turn = tokio::time::interval(REMEMBER);

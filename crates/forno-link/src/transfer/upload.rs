@@ -111,11 +111,8 @@ async fn put(
         ],
     )
     .sudo(to.sudo)
-    .stdin(stdin);
-    let command = Command {
-        public_stdin: to.public,
-        ..command
-    };
+    .stdin(stdin)
+    .public_stdin(to.public);
     let said = Said::default();
     let sink = Box::new(Listen(said.clone()));
     let what = || format!("write {}", to.path);
@@ -169,11 +166,8 @@ pub async fn upload_tree(
         ],
     )
     .sudo(to.sudo)
-    .stdin(Stdin::Stream(chunks));
-    let command = Command {
-        public_stdin: to.public,
-        ..command
-    };
+    .stdin(Stdin::Stream(chunks))
+    .public_stdin(to.public);
     let said = Said::default();
     let sink = Box::new(Listen(said.clone()));
     let what = || format!("send {} to {}", from.display(), to.path);

@@ -39,7 +39,8 @@ pub(crate) struct BuilderTable {
     /// Subnets, tried in this order. Default: those of the default VPC.
     pub(crate) subnet_ids: Vec<String>,
     /// Existing security groups to use. Default: one is made for the bake,
-    /// open to this machine's own address only, and deleted afterwards.
+    /// open to this machine's own address only (and to nobody where `connect` needs
+    /// no port), and deleted afterwards.
     pub(crate) security_group_ids: Vec<String>,
     /// Whether the builder gets a public address. Default: as its subnet says.
     pub(crate) public_ip: Option<bool>,
@@ -56,7 +57,7 @@ pub(crate) struct BuilderTable {
     pub(crate) timeouts: Timeouts,
     /// The builder's instance metadata service.
     pub(crate) imds: Imds,
-    /// Tags of everything temporary: builder, volumes, key pair, security group.
+    /// Tags of everything temporary: builder, volumes, key pair, security group, bucket.
     pub(crate) tags: BTreeMap<String, Late>,
 }
 
@@ -189,7 +190,7 @@ pub struct Timeouts {
     pub total: Period,
     /// From the launch until the machine runs.
     pub launch: Period,
-    /// From running until SSH answers.
+    /// From running until SSH, or the SSM agent, answers.
     pub connect: Period,
     /// From the first connection until cloud-init is done and the package
     /// manager is free.
