@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::pipe::{self, Listen, Said};
 use super::tree::Tree;
-use super::{CHUNK, FileTarget, Progress, TreeTarget, run};
+use super::{CHUNK, FAST, FileTarget, Progress, TreeTarget, run};
 use crate::link::{Command, Stdin};
 use crate::{Error, ErrorKind, Link};
 
 /// `$1` path, `$2` checksum, `$3` mode, `$4` owner, `$5` group, `$6` whether to
-/// make the folders.
+/// make the folders, `$7` size. What is large is hashed while it is written.
 const PUT_FILE: &str = r#"set -eu
 to=$1
 case $to in */*) dir=${to%/*}; dir=${dir:-/} ;; *) dir=. ;; esac
@@ -25,8 +25,14 @@ umask 077
 tmp=$(mktemp -- "$dir/.forno.XXXXXXXX")
 trap 'rm -f -- "$tmp"' EXIT
 trap 'exit 143' HUP INT TERM
-cat >"$tmp"
-sum=$(sha256sum <"$tmp"); sum=${sum%% *}
+if fast "$7"; then
+  said=$({ { tee --output-error=exit -- "$tmp" || echo failed >&3; } | openssl dgst -sha256 -r; } 3>&1)
+  case $said in *failed*) exit 1 ;; esac
+else
+  cat >"$tmp"
+  said=$(sha256sum <"$tmp")
+fi
+sum=${said%% *}
 if [ "$sum" != "$2" ]; then echo "forno-damaged $sum" >&2; exit 1; fi
 if [ -n "$4$5" ]; then chown -- "$4${5:+:$5}" "$tmp"; fi
 chmod -- "$3" "$tmp"
@@ -73,7 +79,8 @@ pub async fn upload_file(
         writer.finish(result);
     });
     let mode = to.mode.unwrap_or(mode);
-    let result = put(link, Stdin::Stream(chunks), &sum, mode, to, cancel).await;
+    let stdin = Stdin::Stream(chunks);
+    let result = put(link, stdin, size, &sum, mode, to, cancel).await;
     let _ = reading.await;
     result
 }
@@ -86,13 +93,15 @@ pub async fn upload_bytes(
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
     let sum = hex::encode(Sha256::digest(&content));
+    let size = content.len() as u64;
     let mode = to.mode.unwrap_or(0o644);
-    put(link, Stdin::Bytes(content), &sum, mode, to, cancel).await
+    put(link, Stdin::Bytes(content), size, &sum, mode, to, cancel).await
 }
 
 async fn put(
     link: &dyn Link,
     stdin: Stdin,
+    size: u64,
     sum: &str,
     mode: u32,
     to: &FileTarget,
@@ -100,7 +109,7 @@ async fn put(
 ) -> Result<(), Error> {
     let mode = format!("{mode:04o}");
     let command = Command::script(
-        PUT_FILE,
+        &format!("{FAST}{PUT_FILE}"),
         [
             to.path.as_str(),
             sum,
@@ -108,6 +117,7 @@ async fn put(
             to.owner.as_deref().unwrap_or(""),
             to.group.as_deref().unwrap_or(""),
             if to.parents { "yes" } else { "no" },
+            &size.to_string(),
         ],
     )
     .sudo(to.sudo)
