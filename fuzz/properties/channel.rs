@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use forno_link::ssm::Purpose;
 use forno_link::ssm::channel::Settings;
 use forno_link::ssm::channel::frame::{Message, MessageType};
 use forno_link::ssm::channel::machine::{Frame, Machine};
@@ -16,7 +17,12 @@ const HELD: usize = 6 * 1024 * 1024;
 pub(crate) fn check(data: &[u8]) {
     message(data);
     let mut now = Instant::now();
-    let mut machine = Machine::new(Settings::default(), now, SystemTime::UNIX_EPOCH);
+    let mut machine = Machine::new(
+        &Purpose::Port(22),
+        Settings::default(),
+        now,
+        SystemTime::UNIX_EPOCH,
+    );
     let mut sequence = 0;
     let mut rest = data;
     while let [kind, high, low, tail @ ..] = rest {

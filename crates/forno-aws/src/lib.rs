@@ -70,7 +70,7 @@ pub use launch_template::NamedByTemplate;
 pub use preflight::{Call, Verdict};
 pub use resource::TaggedResource;
 pub use security_group::{IngressRule, NewSecurityGroup, SecurityGroup};
-pub use session::Session;
+pub use session::{Session, SessionDocument};
 pub use snapshot::{Snapshot, SnapshotState};
 pub use subnet::Subnet;
 pub use tag::{TagMatch, Tags};

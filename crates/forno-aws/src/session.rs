@@ -1,5 +1,5 @@
-//! Sessions of Systems Manager: ways to a port of an instance that nothing but
-//! its agent opens.
+//! Sessions of Systems Manager: ways to a port of an instance, or to a terminal on
+//! it, that nothing but its agent opens.
 
 use std::time::SystemTime;
 
@@ -17,8 +17,14 @@ use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
 use crate::ids::InstanceId;
 
-/// Raw bytes to one TCP port; whatever listens there.
-const DOCUMENT: &str = "AWS-StartSSHSession";
+/// What a session is for: the document that it is started with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionDocument<'a> {
+    /// `AWS-StartSSHSession`: raw bytes to one TCP port, whatever listens there.
+    Port(u16),
+    /// `AWS-StartInteractiveCommand`: a command line in a pseudo terminal.
+    Command(&'a str),
+}
 
 /// The service that the data channel belongs to.
 const MESSAGES: &str = "ssmmessages";
@@ -33,21 +39,28 @@ pub struct Session {
 }
 
 impl Gateway {
-    /// Opens a session to a TCP port of the instance's own loopback.
+    /// Opens a session to a TCP port of the instance's own loopback, or to a
+    /// terminal.
     pub async fn start_session(
         &self,
         instance: &InstanceId,
-        port: u16,
+        document: SessionDocument<'_>,
         reason: &str,
     ) -> Result<Session, Error> {
         let call = self.call("StartSession").on(instance);
+        let (document, parameter, value) = match document {
+            SessionDocument::Port(port) => ("AWS-StartSSHSession", "portNumber", port.to_string()),
+            SessionDocument::Command(line) => {
+                ("AWS-StartInteractiveCommand", "command", line.to_owned())
+            }
+        };
         let reply = self
             .clients()
             .ssm
             .start_session()
             .target(instance.as_str())
-            .document_name(DOCUMENT)
-            .parameters("portNumber", vec![port.to_string()])
+            .document_name(document)
+            .parameters(parameter, vec![value])
             .reason(reason)
             .customize()
             .interceptor(call.watch::<StartSessionError>())

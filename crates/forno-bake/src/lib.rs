@@ -37,7 +37,7 @@ pub use plan::{
     Candidate, Change, Network, Plan, PlannedSource, Preflight, PreflightOutcome, RecipeSource,
     SourceImage, Variable,
 };
-pub use reach::{Tunnel, agent_shell, tunnel};
+pub use reach::{Tunnel, agent_shell, agent_terminal, tunnel};
 pub use report::{BakeReport, RunReport, RunResult};
 pub use resume::{Outlook, Resumption};
 pub use settings::{Answer, Ask, Ingress, OnFailure, Question, Settings, Tools};

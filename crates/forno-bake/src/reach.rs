@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forno_aws::Gateway;
-use forno_link::ssm::{self, Forward, InstancePort, Ping, SsmLink, SsmTarget, Store};
+use forno_link::ssm::{
+    self, Forward, InstancePort, InstanceTerminal, Ping, SsmLink, SsmTarget, Store,
+};
 use forno_link::{Exit, Watch};
 use tokio_util::sync::CancellationToken;
 
@@ -19,9 +21,8 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// Between two looks at a command.
 const POLL: Duration = Duration::from_secs(2);
 
-/// A shell, or a command, on a machine that only its agent is reached by. Without a
-/// command and with a person at a terminal: line by line, because a keystroke would
-/// take as long as a command.
+/// A command, or a shell that reads a pipe, on a machine that only its agent is
+/// reached by.
 pub async fn agent_shell(
     gateway: Gateway,
     connection: &Connection,
@@ -31,6 +32,21 @@ pub async fn agent_shell(
 ) -> Result<Exit, Error> {
     let link = agent_link(gateway, connection, bucket, cancel).await?;
     forno_link::by_lines(&link, command, cancel)
+        .await
+        .map_err(|error| failed(&error))
+}
+
+/// A terminal on such a machine, with the login user's own shell in it, joined with
+/// the terminal of this process until the shell ends.
+pub async fn agent_terminal(
+    gateway: Gateway,
+    connection: &Connection,
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
+    let systems = Cloud::new(gateway, POLL).systems;
+    let login = forno_link::quote::line(["sudo", "-n", "-i", "-u", connection.user.as_str()]);
+    let there = InstanceTerminal::new(systems, connection.instance_id.clone(), login);
+    forno_link::shell_in(&there, cancel)
         .await
         .map_err(|error| failed(&error))
 }

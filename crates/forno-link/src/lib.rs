@@ -37,6 +37,6 @@ pub use error::{Error, ErrorKind};
 pub use identity::{HostKey, HostKeyPair, Identity};
 pub use link::{Captured, Command, Exit, Link, Output, Sink, SshAccess, Stdin, capture};
 pub use remote::TERMINATE;
-pub use shell::{ShellOptions, by_lines, shell};
+pub use shell::{ShellOptions, by_lines, is_interactive, shell, shell_in};
 pub use ssh::{Auth, Dial, SshLink, SshTarget, Timing, connect};
 pub use transfer::{FileTarget, Progress, TreeTarget};

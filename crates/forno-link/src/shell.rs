@@ -8,13 +8,17 @@ use std::io::{self, Read, Write};
 use async_trait::async_trait;
 use bytes::Bytes;
 use russh::ChannelMsg;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::link::{Command, Sink, Stdin, Stream};
 use crate::ssh::{SshLink, signal_name};
-use crate::terminal::{Terminal, is_interactive};
+use crate::ssm::channel::End;
+use crate::ssm::{InstanceTerminal, TerminalSize};
+use crate::terminal::Terminal;
+pub use crate::terminal::is_interactive;
 use crate::{Error, ErrorKind, Exit, Link};
 
 /// How a session is begun.
@@ -107,26 +111,80 @@ async fn joined(
     exit.ok_or_else(|| link.lost())
 }
 
-/// A login shell, or a command, over a link that has no terminals: this side sends
-/// whole lines. A person gets a prompt all the same, by a terminal there that
-/// does not repeat what this one shows.
+/// Gives the local terminal to one on an instance until that ends. How what ran
+/// there ended is not told by a session.
+pub async fn shell_in(
+    terminal: &InstanceTerminal,
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
+    let failed = |kind| Error::new(terminal.instance_id.clone(), kind);
+    let local = |error| {
+        let what = "cannot use the terminal".to_owned();
+        failed(ErrorKind::Local { what, error })
+    };
+    let mut resized = signal(SignalKind::window_change()).map_err(local)?;
+    let mut terminated = signal(SignalKind::terminate()).map_err(local)?;
+    let mut hung_up = signal(SignalKind::hangup()).map_err(local)?;
+    let here = Terminal::raw().map_err(local)?;
+    let size_of = |here: &Terminal| {
+        let (columns, rows) = here.size();
+        TerminalSize { columns, rows }
+    };
+    let (size, sizes) = watch::channel(size_of(&here));
+    let stream = tokio::select! {
+        stream = terminal.open(sizes) => stream.map_err(failed)?,
+        () = cancel.cancelled() => return Err(failed(ErrorKind::Cancelled)),
+        _ = terminated.recv() => return Err(failed(ErrorKind::Cancelled)),
+        _ = hung_up.recv() => return Err(failed(ErrorKind::Cancelled)),
+    };
+    let hangup = stream.hangup();
+    let (mut shown, mut keys) = tokio::io::split(stream);
+    let mut screen = vec![0; 16 * 1024];
+    let mut typed = [0; 4096];
+    // Typing waits for the machine, and nothing else does.
+    let mut unsent = Bytes::new();
+    loop {
+        tokio::select! {
+            count = shown.read(&mut screen) => match count {
+                Ok(0) => return Ok(()),
+                Ok(count) => here.write_all(&screen[..count]).await.map_err(local)?,
+                Err(error) => return Err(failed(hangup.end().map_or_else(
+                    || ErrorKind::Lost(error.to_string()),
+                    End::kind,
+                ))),
+            },
+            sent = keys.write_buf(&mut unsent), if !unsent.is_empty() => {
+                if sent.is_err() {
+                    // Reading knows why.
+                    unsent.clear();
+                }
+            }
+            count = here.read(&mut typed), if unsent.is_empty() => {
+                let count = count.map_err(local)?;
+                if count == 0 {
+                    return Ok(());
+                }
+                unsent = Bytes::copy_from_slice(&typed[..count]);
+            }
+            _ = resized.recv() => { size.send_replace(size_of(&here)); }
+            () = cancel.cancelled() => return Err(failed(ErrorKind::Cancelled)),
+            _ = terminated.recv() => return Err(failed(ErrorKind::Cancelled)),
+            _ = hung_up.recv() => return Err(failed(ErrorKind::Cancelled)),
+        }
+    }
+}
+
+/// A command, or a login shell that reads a pipe, over a link that has no
+/// terminals.
 pub async fn by_lines(
     link: &dyn Link,
     command: Option<String>,
     cancel: &CancellationToken,
 ) -> Result<Exit, Error> {
-    let script = match command {
-        Some(command) => command,
-        None if is_interactive() => PROMPTING.to_owned(),
-        None => LOGIN.to_owned(),
-    };
-    piped(link, script, cancel).await
+    piped(link, command.unwrap_or_else(|| LOGIN.to_owned()), cancel).await
 }
 
 const LOGIN: &str = r#"exec "${SHELL:-/bin/sh}" -l"#;
-
-const PROMPTING: &str = r#"command -v script >/dev/null || exec "${SHELL:-/bin/sh}" -l -i
-exec script -q -f -e -c 'stty -echo; exec "${SHELL:-/bin/sh}" -l' /dev/null"#;
 
 async fn piped(link: &dyn Link, script: String, cancel: &CancellationToken) -> Result<Exit, Error> {
     let (sender, receiver) = mpsc::channel(4);

@@ -17,7 +17,7 @@ pub(crate) struct Terminal {
 }
 
 /// Whether a person sits at both ends.
-pub(crate) fn is_interactive() -> bool {
+pub fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 

@@ -127,6 +127,51 @@ print(len(ssm.describe_sessions(State='History')['Sessions']), len(ssm.describe_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_without_a_port_is_a_terminal() {
+    let rig = Rig::start([]).await;
+    let said = ask(
+        &rig,
+        r#"
+target = machine()
+online(target)
+
+# A shell, as of an account without preferences of its own.
+shell = Channel(ssm, ssm.start_session(Target=target)).open()
+print(shell.greeting['RequestedClientActions'])
+shell.send(channel.SIZE, b'{"cols":91,"rows":37}')
+shell.write(b'stty size; echo at-$((40 + 2)); tty\n')
+shell.until(lambda: b'/dev/pts/' in shell.data)
+print(b'37 91\r\n' in shell.data, b'at-42\r\n' in shell.data)
+shell.send(channel.SIZE, b'{"cols":100,"rows":40}')
+shell.send(channel.SIZE, b'no size')
+shell.write(b'stty size\n')
+shell.until(lambda: b'40 100\r\n' in shell.data)
+# Ctrl-C reaches what runs in it.
+shell.write(b'sleep 600\n')
+time.sleep(0.3)
+shell.write(b'\x03')
+shell.write(b'echo then-$((1 + 1)); exit\n')
+shell.until(lambda: shell.closed)
+print(b'then-2\r\n' in shell.data, repr(shell.closed['Output']), status(shell.session, 'History'))
+
+# One command.
+command = ssm.start_session(Target=target, DocumentName='AWS-StartInteractiveCommand',
+                            Parameters={'command': ['echo said; echo $$ >pid; exec sleep 600']})
+command = Channel(ssm, command).open()
+print(command.greeting['RequestedClientActions'][0]['ActionParameters']['SessionType'])
+command.until(lambda: b'said\r\n' in command.data)
+# With its session it is over.
+ssm.terminate_session(SessionId=command.session)
+command.until(lambda: command.closed)
+print(status(command.session, 'History'))
+"#,
+    )
+    .await;
+    insta::assert_snapshot!(said);
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_who_has_a_token_is_let_in_and_only_once() {
     let rig = Rig::with(FaultPlan {
         faults: vec![
@@ -179,6 +224,8 @@ def refused(**more):
     return code(client('ssm', check=False).start_session, **request)
 print(refused(DocumentName='AWS-StartPortForwardingSession'), refused(DocumentName='Mine'), refused(Reason='x' * 257),
       refused(Parameters={'portNumber': ['ssh']}), refused(Parameters={'host': ['x']}), refused(Target='i-1'))
+print(refused(DocumentName='AWS-StartInteractiveCommand'), refused(DocumentName='AWS-StartInteractiveCommand', Parameters={'command': []}),
+      refused(DocumentName='SSM-SessionManagerRunShell', Parameters={'command': ['ls']}))
 session(target)
 pages, page = [], {}
 while True:

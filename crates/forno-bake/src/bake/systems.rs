@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use forno_aws::{Error, Gateway, InstanceId, InvocationOutput, Kind, Outcome};
+use forno_aws::{Error, Gateway, InstanceId, InvocationOutput, Kind, Outcome, SessionDocument};
 use forno_link::ssm::{
-    CommandOutput, CommandState, Commands, DataKey, Pace, Ping, Refusal, RefusalKind,
+    CommandOutput, CommandState, Commands, DataKey, Pace, Ping, Purpose, Refusal, RefusalKind,
     SessionOpened, Stage, Store, Systems,
 };
 use jiff::Timestamp;
@@ -177,9 +177,17 @@ impl Systems for AwsSystems {
         cancelled.map_err(|error| refused(&error))
     }
 
-    async fn start_session(&self, instance_id: &str, port: u16) -> Result<SessionOpened, Refusal> {
+    async fn start_session(
+        &self,
+        instance_id: &str,
+        purpose: &Purpose,
+    ) -> Result<SessionOpened, Refusal> {
+        let document = match purpose {
+            Purpose::Port(port) => SessionDocument::Port(*port),
+            Purpose::Terminal(command) => SessionDocument::Command(command),
+        };
         self.gateway
-            .start_session(&instance(instance_id)?, port, "forno")
+            .start_session(&instance(instance_id)?, document, "forno")
             .await
             .map(opened)
             .map_err(|error| refused(&error))

@@ -5,8 +5,8 @@ use clap::Args;
 /// Log in to the builder of a running or kept bake
 ///
 /// Uses the ssh of this machine, with the bake's own key and pinned host key. Where
-/// Run Command is the only way in, lines go there as they are complete, and each
-/// takes seconds.
+/// Systems Manager is the only way in, a terminal goes by a session of it, and a
+/// command by Run Command.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

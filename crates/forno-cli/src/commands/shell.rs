@@ -1,7 +1,8 @@
 //! `forno shell`
 //!
 //! Hands over to the ssh of this machine, which knows terminals better than we do,
-//! wherever ssh can reach the machine.
+//! wherever ssh can reach the machine. Elsewhere a person gets a terminal through a
+//! session of Systems Manager, and a command runs by its agent.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process;
@@ -62,17 +63,17 @@ fn by_agent(
     context: &Context,
 ) -> anyhow::Result<process::ExitCode> {
     let command = remote(&arguments.command);
-    if command.is_none() && context.printer.can_ask() {
-        context.printer.say(
-            "no terminal over Run Command: lines go there when they are complete, and each takes seconds; Ctrl-D ends",
-        );
-    }
     let ladder = Ladder::new();
     block_on(async {
         let signals = signals::watch(ladder.clone())?;
         let gateway = place::gateway_of(connection, arguments.profile.as_deref(), context).await?;
         let cancel = ladder.token();
-        let exit = forno_bake::agent_shell(gateway, connection, bucket, command, cancel).await;
+        let exit = if command.is_none() && forno_link::is_interactive() {
+            let terminal = forno_bake::agent_terminal(gateway, connection, cancel).await;
+            terminal.map(|()| Exit::Code(0))
+        } else {
+            forno_bake::agent_shell(gateway, connection, bucket, command, cancel).await
+        };
         signals.abort();
         if ladder.rung() > Rung::Running {
             return Ok(ExitCode::Interrupted.into());

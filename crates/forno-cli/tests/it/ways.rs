@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
@@ -48,6 +49,8 @@ fn a_shell_and_a_tunnel_by_every_way() {
             tunnel.signal(Signal::INT);
             tunnel.finish().code(0);
             assert!(TcpStream::connect(here).is_err());
+
+            a_person_at_a_terminal(&sandbox);
         }
 
         bake.signal(Signal::INT);
@@ -58,4 +61,73 @@ fn a_shell_and_a_tunnel_by_every_way() {
         .run(&["tunnel", "last", "80"])
         .code(21)
         .says(&["has no machine"]);
+}
+
+/// Inside a pseudo terminal (made by util-linux' `script`), as a person would.
+fn a_person_at_a_terminal(sandbox: &Sandbox) {
+    let forno = sandbox.forno(&["shell", "last"]);
+    let program = forno.get_program().to_str().expect("its path");
+    let line = format!(
+        "echo outer=$(tty); stty cols 91 rows 37; {} shell last; echo code=$?; stty -a",
+        shell_words::quote(program)
+    );
+    let mut command = Command::new("script");
+    command
+        .args(["-qec", &line, "/dev/null"])
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    for (name, value) in forno.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    if let Some(folder) = forno.get_current_dir() {
+        command.current_dir(folder);
+    }
+    let mut child = command.spawn().expect("script (Debian package bsdutils)");
+    let mut keys = child.stdin.take().expect("its input");
+    let mut screen = child.stdout.take().expect("its output");
+    let mut seen = String::new();
+    let mut until = |text: &str| {
+        let mut buffer = [0; 4096];
+        while !seen.contains(text) {
+            let count = screen.read(&mut buffer).expect("what is shown");
+            assert!(count > 0, "no `{text}` in {seen}");
+            seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        let (before, after) = seen.split_once(text).expect("it is there");
+        let before = before.to_owned();
+        seen = after.to_owned();
+        before
+    };
+    until("outer=");
+    let outer = until("\r\n");
+    keys.write_all(b"echo begin-$((40 + 2)); stty size; tty\r")
+        .expect("keys");
+    until("begin-42");
+    until("37 91");
+    until("/dev/pts/");
+    // The window is made larger.
+    let larger = ["-F", &outer, "cols", "100", "rows", "40"];
+    let resized = Command::new("stty").args(larger).status().expect("stty");
+    assert!(resized.success());
+    keys.write_all(b"until stty size | grep '40 100'; do sleep 0.1; done\r")
+        .expect("keys");
+    until("40 100'");
+    until("40 100\r\n");
+    // Ctrl-C is for what runs there.
+    keys.write_all(b"echo so-$((1 + 1)); sleep 600\r")
+        .expect("keys");
+    until("so-2");
+    keys.write_all(b"\x03").expect("keys");
+    keys.write_all(b"echo after-$((2 + 1))\r").expect("keys");
+    until("after-3");
+    keys.write_all(b"exit\r").expect("keys");
+    until("code=0");
+    // The terminal is as it was.
+    let settings = until("iexten");
+    assert!(settings.contains(" icanon"), "{settings}");
+    assert!(child.wait().expect("its end").success());
 }

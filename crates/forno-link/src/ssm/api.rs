@@ -47,9 +47,11 @@ pub trait Systems: Send + Sync + fmt::Debug {
     /// Asks for a command's end; the agent does what it can.
     async fn cancel_command(&self, command_id: &str) -> Result<(), Refusal>;
 
-    /// Opens a session to a TCP port of the instance itself
-    /// (`AWS-StartSSHSession`, which does so for any port).
-    async fn start_session(&self, instance_id: &str, port: u16) -> Result<SessionOpened, Refusal>;
+    async fn start_session(
+        &self,
+        instance_id: &str,
+        purpose: &Purpose,
+    ) -> Result<SessionOpened, Refusal>;
 
     /// A new token for a session whose connection ended.
     async fn resume_session(&self, session_id: &str) -> Result<SessionOpened, Refusal>;
@@ -163,6 +165,17 @@ pub struct CommandOutput {
     pub stdout: String,
     /// The first 8,000 characters.
     pub stderr: String,
+}
+
+/// What a session carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// One connection to a TCP port of the instance itself (`AWS-StartSSHSession`,
+    /// which does so for any port).
+    Port(u16),
+    /// A pseudo terminal in which this command line runs
+    /// (`AWS-StartInteractiveCommand`), as the agent's own user.
+    Terminal(String),
 }
 
 /// How the data channel of a session is reached.

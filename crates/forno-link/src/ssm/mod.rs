@@ -7,9 +7,9 @@ pub mod run;
 mod forward;
 
 pub use api::{
-    CommandOutput, CommandState, DataKey, Ping, Refusal, RefusalKind, SessionOpened, Stage, Store,
-    Systems,
+    CommandOutput, CommandState, DataKey, Ping, Purpose, Refusal, RefusalKind, SessionOpened,
+    Stage, Store, Systems,
 };
-pub use channel::InstancePort;
+pub use channel::{InstancePort, InstanceTerminal, TerminalSize};
 pub use forward::Forward;
 pub use run::{Commands, NEEDS, Pace, SsmLink, SsmTarget, SsmTiming, connect};

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Watch;
 use crate::ssm::{
-    CommandOutput, CommandState, Commands, DataKey, Pace, Ping, Refusal, RefusalKind,
+    CommandOutput, CommandState, Commands, DataKey, Pace, Ping, Purpose, Refusal, RefusalKind,
     SessionOpened, SsmLink, SsmTarget, Stage, Store, Systems, connect,
 };
 
@@ -473,7 +473,7 @@ impl Systems for Machine {
         Ok(())
     }
 
-    async fn start_session(&self, _: &str, _: u16) -> Result<SessionOpened, Refusal> {
+    async fn start_session(&self, _: &str, _: &Purpose) -> Result<SessionOpened, Refusal> {
         Err(no_sessions())
     }
 

@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 use forno_link::ssm::{
-    CommandOutput, CommandState, DataKey, Ping, Refusal, RefusalKind, SessionOpened, Systems,
+    CommandOutput, CommandState, DataKey, Ping, Purpose, Refusal, RefusalKind, SessionOpened,
+    Systems,
 };
 use futures::{SinkExt, StreamExt};
 use rand::Rng;
@@ -272,7 +273,17 @@ fn nothing<T>() -> Result<T, Refusal> {
 
 #[async_trait]
 impl Systems for Service {
-    async fn start_session(&self, instance_id: &str, port: u16) -> Result<SessionOpened, Refusal> {
+    async fn start_session(
+        &self,
+        instance_id: &str,
+        purpose: &Purpose,
+    ) -> Result<SessionOpened, Refusal> {
+        let &Purpose::Port(port) = purpose else {
+            return Err(Refusal::new(
+                RefusalKind::Other,
+                "this agent has no terminals",
+            ));
+        };
         if !*self.online.lock().unwrap() {
             return Err(Refusal::new(
                 RefusalKind::NotConnected,

@@ -1,7 +1,8 @@
 //! The agent's end of a session, without input or output: frames and bytes of
 //! the port go in with the time, and what is to be sent, written and done comes
 //! out. It behaves as `port_basic` of the real agent, which carries the bytes of
-//! one connection as they are.
+//! one connection as they are, or as its shell, whose port is that of the program
+//! with the terminal.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use uuid::Uuid;
 use super::codec::{Flag, Kind, Message, content};
 use super::incoming::{Arrival, Incoming};
 use super::outgoing::{LOOK, Outgoing};
+use super::session::Purpose;
+use super::terminal;
 use crate::fleet::AGENT_VERSION;
 
 /// How long a client may take to answer the greeting.
@@ -26,6 +29,7 @@ const MOST_WAITING: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Agent {
     phase: Phase,
+    is_terminal: bool,
     greeted: Instant,
     /// When a client was first there.
     met: Option<Instant>,
@@ -94,10 +98,19 @@ struct ProcessedAction {
 }
 
 impl Agent {
-    /// One that speaks first, about this port.
-    pub(super) fn new(port: u16, now: Instant) -> Self {
+    /// One that speaks first, about what the session is for.
+    pub(super) fn new(purpose: &Purpose, now: Instant) -> Self {
+        let (session_type, properties) = match purpose {
+            Purpose::Port(port) => ("Port", json!({ "portNumber": port.to_string() })),
+            Purpose::Shell => ("Standard_Stream", Value::Null),
+            Purpose::Command(command) => (
+                "InteractiveCommands",
+                json!({ "linux": { "commands": command, "runAsElevated": false } }),
+            ),
+        };
         let mut agent = Self {
             phase: Phase::Greeting,
+            is_terminal: !matches!(purpose, Purpose::Port(_)),
             greeted: now,
             met: None,
             outgoing: Outgoing::new(),
@@ -114,8 +127,8 @@ impl Agent {
             "RequestedClientActions": [{
                 "ActionType": "SessionType",
                 "ActionParameters": {
-                    "SessionType": "Port",
-                    "Properties": { "portNumber": port.to_string() },
+                    "SessionType": session_type,
+                    "Properties": properties,
                 },
             }],
         });
@@ -183,7 +196,9 @@ impl Agent {
         let last = matches!(flag, Some(Flag::DisconnectToPort | Flag::TerminateSession));
         let bytes = match message.content {
             content::OUTPUT if self.deaf => Vec::new(),
+            content::OUTPUT if self.is_terminal => terminal::keys(&message.payload),
             content::OUTPUT => message.payload,
+            content::SIZE if self.is_terminal => terminal::size(&message.payload),
             _ if last => Vec::new(),
             other => {
                 if acknowledge {
@@ -255,6 +270,10 @@ impl Agent {
         if self.phase == Phase::Dialling {
             self.phase = Phase::Open;
         }
+    }
+
+    pub(super) fn terminal_failed(&mut self, why: &str, now: Instant) {
+        self.end(format!("Unable to start command: {why}"), now);
     }
 
     pub(super) fn port_failed(&mut self, why: &str, now: Instant) {
@@ -412,7 +431,7 @@ mod tests {
     impl Client {
         fn new() -> Self {
             let now = Instant::now();
-            let mut agent = Agent::new(22, now);
+            let mut agent = Agent::new(&Purpose::Port(22), now);
             agent.attached(now);
             Self {
                 agent,

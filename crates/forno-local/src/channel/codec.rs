@@ -42,6 +42,7 @@ pub(crate) enum Kind {
 /// What the payload of stream data is.
 pub(crate) mod content {
     pub(crate) const OUTPUT: u32 = 1;
+    pub(crate) const SIZE: u32 = 3;
     pub(crate) const HANDSHAKE_REQUEST: u32 = 5;
     pub(crate) const HANDSHAKE_RESPONSE: u32 = 6;
     pub(crate) const HANDSHAKE_COMPLETE: u32 = 7;

@@ -1,5 +1,5 @@
 //! Runs one session: carries frames between the client's websocket and the
-//! agent, and bytes between the agent and the machine's port. A session outlives
+//! agent, and bytes between the agent and the machine's port or terminal. A session outlives
 //! its connections; what it keeps for the next one is bounded by the agent.
 
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket};
-use forno_machine::{ErrorKind, Machine, PortStream, Status};
+use forno_machine::{ErrorKind, Machine, PortStream, Running, Status};
 use futures::stream::SplitStream;
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::json;
@@ -24,7 +24,8 @@ use super::agent::Agent;
 use super::codec::{Kind, Message, now as millis};
 use super::noise::Noise;
 use super::outgoing::LOOK;
-use super::session::{Session, SessionStatus};
+use super::session::{Purpose, Session, SessionStatus};
+use super::terminal;
 use crate::faults::{ChannelFault, Direction};
 use crate::fleet::Agent as Presence;
 use crate::pace::Pace;
@@ -94,9 +95,13 @@ struct Connection {
 struct Port {
     reader: ReadHalf<PortStream>,
     writer: WriteHalf<PortStream>,
+    /// The program that a terminal belongs to, which ends with it.
+    _program: Option<Running>,
 }
 
-type Dialling = Pin<Box<dyn Future<Output = Result<PortStream, forno_machine::Error>> + Send>>;
+/// With the reason in the words of the real agent.
+type Dialled = Result<(PortStream, Option<Running>), String>;
+type Dialling = Pin<Box<dyn Future<Output = Dialled> + Send>>;
 
 enum Event {
     Arrived(Box<Arrived>),
@@ -105,7 +110,7 @@ enum Event {
     ClientGone,
     Read(std::io::Result<usize>),
     Wrote(std::io::Result<usize>),
-    Dialled(Result<PortStream, forno_machine::Error>),
+    Dialled(Dialled),
     MachineDown,
     Ending,
     Time,
@@ -136,7 +141,7 @@ impl Driver {
     ) -> Self {
         let now = Instant::now();
         Self {
-            agent: Agent::new(session.port, now),
+            agent: Agent::new(&session.purpose, now),
             session,
             machine,
             presence,
@@ -150,7 +155,7 @@ impl Driver {
     pub(super) async fn run(mut self) {
         let output = self.drive().await;
         tracing::debug!(session = self.session.id, output, "session ended");
-        let failed = output.starts_with("Unable to connect") || output.starts_with("SessionType");
+        let failed = output.starts_with("Unable to ") || output.starts_with("SessionType");
         self.session.enter(if failed {
             SessionStatus::Failed
         } else {
@@ -182,8 +187,7 @@ impl Driver {
             }
             self.tend(now);
             if dialling.is_none() && port.is_none() && self.agent.wants_port() {
-                let (machine, number) = (self.machine.clone(), self.session.port);
-                dialling = Some(Box::pin(async move { machine.dial(number).await }));
+                dialling = Some(self.dial());
             }
             let wake = self.wake(now, rested);
             let reading = self.connection.is_some() && self.agent.may_read() && now >= rested;
@@ -232,21 +236,50 @@ impl Driver {
                 Event::Wrote(Ok(count @ 1..)) => self.agent.wrote(count, now),
                 // What the port still says is carried; its end comes by reading.
                 Event::Wrote(_) => self.agent.port_deaf(now),
-                Event::Dialled(Ok(stream)) => {
+                Event::Dialled(Ok((stream, program))) => {
                     dialling = None;
                     let (reader, writer) = tokio::io::split(stream);
-                    port = Some(Port { reader, writer });
+                    port = Some(Port {
+                        reader,
+                        writer,
+                        _program: program,
+                    });
                     self.agent.port_opened();
                 }
-                Event::Dialled(Err(error)) => {
+                Event::Dialled(Err(why)) => {
                     dialling = None;
-                    self.agent
-                        .port_failed(&dial_error(&error, self.session.port), now);
+                    match self.session.purpose {
+                        Purpose::Port(_) => self.agent.port_failed(&why, now),
+                        Purpose::Shell | Purpose::Command(_) => {
+                            self.agent.terminal_failed(&why, now);
+                        }
+                    }
                 }
                 Event::MachineDown => return MACHINE_DOWN.to_owned(),
                 Event::Ending => return String::new(),
             }
         }
+    }
+
+    fn dial(&self) -> Dialling {
+        let machine = self.machine.clone();
+        let command = match &self.session.purpose {
+            &Purpose::Port(number) => {
+                return Box::pin(async move {
+                    let dialled = machine.dial(number).await;
+                    dialled
+                        .map(|stream| (stream, None))
+                        .map_err(|error| dial_error(&error, number))
+                });
+            }
+            Purpose::Shell => String::new(),
+            Purpose::Command(command) => command.clone(),
+        };
+        let opening = terminal::open(machine, self.session.id.clone(), command);
+        Box::pin(async move {
+            let (stream, program) = opening.await?;
+            Ok((stream, Some(program)))
+        })
     }
 
     /// What the gateway does by itself: releases, pauses, closes.
@@ -473,7 +506,7 @@ async fn write(
     }
 }
 
-async fn dial(dialling: Option<&mut Dialling>) -> Result<PortStream, forno_machine::Error> {
+async fn dial(dialling: Option<&mut Dialling>) -> Dialled {
     match dialling {
         Some(dialling) => dialling.await,
         None => pending().await,

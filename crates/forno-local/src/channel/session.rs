@@ -25,6 +25,17 @@ pub(crate) struct Sessions {
     all: Mutex<BTreeMap<String, Arc<Session>>>,
 }
 
+/// What a session carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// One connection to this port of the machine's loopback.
+    Port(u16),
+    /// A terminal with a shell.
+    Shell,
+    /// A terminal with this command line.
+    Command(String),
+}
+
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -32,7 +43,7 @@ pub(crate) struct Session {
     pub(crate) region: &'static str,
     pub(crate) target: String,
     pub(crate) document: String,
-    pub(crate) port: u16,
+    pub(super) purpose: Purpose,
     pub(crate) reason: Option<String>,
     pub(crate) started: Timestamp,
     state: Mutex<State>,
@@ -65,7 +76,7 @@ pub(crate) struct Wanted {
     pub(crate) region: &'static str,
     pub(crate) target: String,
     pub(crate) document: String,
-    pub(crate) port: u16,
+    pub(crate) purpose: Purpose,
     pub(crate) reason: Option<String>,
 }
 
@@ -101,7 +112,7 @@ impl Sessions {
             region: wanted.region,
             target: wanted.target,
             document: wanted.document,
-            port: wanted.port,
+            purpose: wanted.purpose,
             reason: wanted.reason,
             started: Timestamp::now(),
             state: Mutex::new(State {
@@ -201,14 +212,20 @@ impl Session {
 
     /// What plans of faults see of a connection to it.
     pub(super) fn parameters(&self) -> BTreeMap<String, String> {
+        let parameter = match &self.purpose {
+            Purpose::Port(port) => Some(("portNumber", port.to_string())),
+            Purpose::Command(command) => Some(("command", command.clone())),
+            Purpose::Shell => None,
+        };
         [
             ("SessionId", self.id.clone()),
             ("Target", self.target.clone()),
             ("DocumentName", self.document.clone()),
-            ("portNumber", self.port.to_string()),
         ]
+        .into_iter()
+        .chain(parameter)
         .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,5 +1,5 @@
-//! Session Manager: sessions to a port of a machine. What they carry goes
-//! through `channel`.
+//! Session Manager: sessions to a port of a machine, and to a terminal in it. What
+//! they carry goes through `channel`.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -7,20 +7,23 @@ use serde_json::{Value, json};
 use super::call::{Call, Reply};
 use super::check;
 use crate::api::error::ApiError;
-use crate::channel::{Conduct, ROOT, Session, Wanted};
+use crate::channel::{Conduct, Purpose, ROOT, Session, Wanted};
 use crate::state::world::ACCOUNT;
 
 /// The document whose sessions carry one connection as it is.
 const SSH: &str = "AWS-StartSSHSession";
+/// The document whose sessions are a terminal with one command line.
+const COMMAND: &str = "AWS-StartInteractiveCommand";
+/// The account's own preferences, which are those of a new account: a terminal with
+/// a shell.
+const SHELL: &str = "SSM-SessionManagerRunShell";
 /// Documents of AWS whose sessions are something else.
 const OTHERS: &[&str] = &[
     "AWS-PasswordReset",
-    "AWS-StartInteractiveCommand",
     "AWS-StartNonInteractiveCommand",
     "AWS-StartPortForwardingSession",
     "AWS-StartPortForwardingSessionToRemoteHost",
     "AWS-StartPortForwardingSessionToSocket",
-    "SSM-SessionManagerRunShell",
 ];
 /// The longest reason that is taken.
 const LONGEST_REASON: usize = 256;
@@ -66,24 +69,29 @@ pub(super) fn start_session(call: &Call<'_>) -> Result<Reply, ApiError> {
     if let Some(reason) = &input.reason {
         check::length("reason", reason.chars().count(), 1..=LONGEST_REASON)?;
     }
-    let document = input
-        .document_name
-        .unwrap_or_else(|| "SSM-SessionManagerRunShell".to_owned());
+    let document = input.document_name.unwrap_or_else(|| SHELL.to_owned());
     if OTHERS.contains(&document.as_str()) {
         return Err(ApiError::new(
             "InvalidDocument",
             format!(
-                "The pocket EC2 has no sessions of {document}: it carries one connection to a port, with {SSH}"
+                "The pocket EC2 has no sessions of {document}: it carries one connection to a port, with {SSH}, or a terminal, with {COMMAND} or {SHELL}"
             ),
         ));
     }
-    if document != SSH {
-        return Err(ApiError::new(
-            "InvalidDocument",
-            format!("Document with name {document} does not exist."),
-        ));
-    }
-    let port = port(&input.parameters)?;
+    let purpose = match document.as_str() {
+        SSH => port(&input.parameters)?,
+        COMMAND => command(&input.parameters)?,
+        SHELL => {
+            only(SHELL, None, &input.parameters)?;
+            Purpose::Shell
+        }
+        _ => {
+            return Err(ApiError::new(
+                "InvalidDocument",
+                format!("Document with name {document} does not exist."),
+            ));
+        }
+    };
     let here = call.look(|region| region.instances.contains_key(&input.target));
     let agent = call.service.fleet.agent(&input.target);
     let agent = agent.filter(|_| here);
@@ -100,7 +108,7 @@ pub(super) fn start_session(call: &Call<'_>) -> Result<Reply, ApiError> {
         region: call.region.name,
         target: input.target,
         document,
-        port,
+        purpose,
         reason: input.reason,
     };
     let conduct = Conduct::of(&call.service.fleet.pace);
@@ -234,26 +242,48 @@ fn stream_url(call: &Call<'_>, id: &str) -> String {
     format!("ws://{address}{ROOT}{id}?role=publish_subscribe&cell-number=forno")
 }
 
-/// The one parameter of the document, in a list of one as all are.
-fn port(parameters: &serde_json::Map<String, Value>) -> Result<u16, ApiError> {
-    let refused = |why: String| ApiError::new("InvalidParameters", why);
-    let mut port = 22;
+fn refused(why: String) -> ApiError {
+    ApiError::new("InvalidParameters", why)
+}
+
+/// The value of a document's one parameter, in a list of one as all are.
+fn only<'a>(
+    document: &str,
+    known: Option<&str>,
+    parameters: &'a serde_json::Map<String, Value>,
+) -> Result<Option<&'a str>, ApiError> {
+    let mut found = None;
     for (name, value) in parameters {
-        if name != "portNumber" {
+        if known != Some(name.as_str()) {
             return Err(refused(format!(
-                "Parameter \"{name}\" is not defined in the document {SSH}"
+                "Parameter \"{name}\" is not defined in the document {document}"
             )));
         }
         let Some([Value::String(text)]) = value.as_array().map(Vec::as_slice) else {
-            return Err(refused(
-                "Parameter \"portNumber\" must have one value".to_owned(),
-            ));
+            return Err(refused(format!("Parameter \"{name}\" must have one value")));
         };
-        port = text.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
-            refused(format!(
-                "Parameter \"portNumber\" with value \"{text}\" does not match the allowed pattern"
-            ))
-        })?;
+        found = Some(text.as_str());
     }
-    Ok(port)
+    Ok(found)
+}
+
+fn port(parameters: &serde_json::Map<String, Value>) -> Result<Purpose, ApiError> {
+    let Some(text) = only(SSH, Some("portNumber"), parameters)? else {
+        return Ok(Purpose::Port(22));
+    };
+    let port = text.parse().ok().filter(|port| *port != 0);
+    port.map(Purpose::Port).ok_or_else(|| {
+        refused(format!(
+            "Parameter \"portNumber\" with value \"{text}\" does not match the allowed pattern"
+        ))
+    })
+}
+
+fn command(parameters: &serde_json::Map<String, Value>) -> Result<Purpose, ApiError> {
+    match only(COMMAND, Some("command"), parameters)? {
+        Some(line) if !line.trim().is_empty() => Ok(Purpose::Command(line.to_owned())),
+        _ => Err(refused(format!(
+            "Parameter \"command\" is required by the document {COMMAND}"
+        ))),
+    }
 }

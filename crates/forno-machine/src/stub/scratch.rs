@@ -24,8 +24,10 @@ pub(super) struct Scratch {
 
 /// Options are skipped as far as scripts commonly use them.
 const SUDO: &str = r#"#!/bin/sh
+shell=
 while [ $# -gt 0 ]; do
   case "$1" in
+    -i|-s) shell=yes; shift ;;
     -u|-g|-U|-p|-C|-h|-r|-t|-T|-D|-R) shift 2 ;;
     --) shift; break ;;
     -*) shift ;;
@@ -33,6 +35,7 @@ while [ $# -gt 0 ]; do
     *) break ;;
   esac
 done
+[ $# -gt 0 ] || [ -z "$shell" ] || exec sh
 [ $# -gt 0 ] || exit 0
 exec "$@"
 "#;

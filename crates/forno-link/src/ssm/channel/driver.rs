@@ -6,22 +6,55 @@ use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use tokio::io::DuplexStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::end::End;
 use super::machine::Machine;
 use super::payload::Flag;
-use super::port::InstancePort;
 use super::pump::{Near, Pump, Stop, now};
 use super::settings::Settings;
 use super::socket::{Socket, dial};
+use super::stream::ChannelStream;
+use super::terminal::TerminalSize;
 use crate::ErrorKind;
-use crate::ssm::{RefusalKind, SessionOpened};
+use crate::ssm::{Purpose, RefusalKind, SessionOpened, Systems};
+
+/// On the way there and on the way back, beside what is not acknowledged.
+const BUFFER: usize = 64 * 1024;
 
 /// For the calls that surround a session. Who makes them has a patience too.
 const CALL: Duration = Duration::from_secs(30);
+
+/// What a session is to.
+pub(super) struct Target {
+    pub(super) systems: Arc<dyn Systems>,
+    pub(super) instance_id: String,
+    pub(super) purpose: Purpose,
+    pub(super) settings: Settings,
+    /// Of the terminal, where there is one.
+    pub(super) size: Option<watch::Receiver<TerminalSize>>,
+}
+
+/// A session of its own. When this is not waited for any more, the session ends.
+pub(super) async fn open(target: Target) -> Result<ChannelStream, ErrorKind> {
+    let (near, far) = tokio::io::duplex(BUFFER);
+    let signals = Signals::default();
+    let stream = ChannelStream {
+        io: near,
+        end: Arc::clone(&signals.end),
+        hangup: signals.hangup.clone(),
+        _dropped: signals.dropped.clone().drop_guard(),
+    };
+    let (tell, told) = oneshot::channel();
+    tokio::spawn(drive(target, far, signals, tell));
+    match told.await {
+        Ok(Ok(())) => Ok(stream),
+        Ok(Err(kind)) => Err(kind),
+        Err(_) => Err(ErrorKind::Channel("internal: its task ended".into())),
+    }
+}
 
 /// What the holder of the stream and the driver tell each other.
 #[derive(Clone, Debug, Default)]
@@ -59,12 +92,29 @@ impl Signals {
     }
 }
 
+/// The terminal's size, once it is another.
+async fn resized(size: Option<&mut watch::Receiver<TerminalSize>>) -> TerminalSize {
+    if let Some(size) = size
+        && size.changed().await.is_ok()
+    {
+        return *size.borrow_and_update();
+    }
+    std::future::pending().await
+}
+
 type Opened = oneshot::Sender<Result<(), ErrorKind>>;
 
 /// Runs as a task of its own, so that a session that was started is ended,
 /// whoever stopped waiting for it.
-pub(super) async fn drive(port: InstancePort, io: DuplexStream, signals: Signals, tell: Opened) {
-    let started = port.systems.start_session(&port.instance_id, port.port);
+async fn drive(mut target: Target, io: DuplexStream, signals: Signals, tell: Opened) {
+    let size = target.size.take().map(|mut size| {
+        // The first one is news to the agent.
+        size.mark_changed();
+        size
+    });
+    let started = target
+        .systems
+        .start_session(&target.instance_id, &target.purpose);
     let session = match started.await {
         Ok(session) => session,
         Err(refusal) => {
@@ -73,11 +123,17 @@ pub(super) async fn drive(port: InstancePort, io: DuplexStream, signals: Signals
         }
     };
     let id = session.session_id.clone();
-    tracing::debug!(session = id, peer = %port, "a session was started");
-    let machine = Machine::new(port.settings.clone(), now(), SystemTime::now());
+    tracing::debug!(
+        session = id,
+        instance = target.instance_id,
+        "a session was started"
+    );
+    let settings = target.settings.clone();
+    let machine = Machine::new(&target.purpose, settings, now(), SystemTime::now());
     let mut driver = Driver {
-        near: Near::new(io, port.settings.chunk),
-        port: &port,
+        near: Near::new(io, target.settings.chunk),
+        target: &target,
+        size,
         signals: &signals,
         session,
         machine,
@@ -88,12 +144,13 @@ pub(super) async fn drive(port: InstancePort, io: DuplexStream, signals: Signals
     if !signals.dropped.is_cancelled() {
         driver.run().await;
     }
-    let ended = timeout(CALL, port.systems.terminate_session(&id)).await;
+    let ended = timeout(CALL, target.systems.terminate_session(&id)).await;
     tracing::debug!(session = id, ?ended, "a session was ended");
 }
 
 struct Driver<'a> {
-    port: &'a InstancePort,
+    target: &'a Target,
+    size: Option<watch::Receiver<TerminalSize>>,
     signals: &'a Signals,
     session: SessionOpened,
     machine: Machine,
@@ -138,7 +195,7 @@ impl Driver<'_> {
             let rest = self.near.deliver(&mut self.machine);
             let _ = self
                 .signals
-                .unless_over(self.port.settings.goodbye, rest)
+                .unless_over(self.target.settings.goodbye, rest)
                 .await;
         }
         // For a reader that is still there: first why, then that it is over.
@@ -174,7 +231,7 @@ impl Driver<'_> {
 
     /// Until the connection is lost, or not needed any more.
     async fn pump(&mut self, socket: Socket) -> Option<Socket> {
-        let settings = &self.port.settings;
+        let settings = &self.target.settings;
         let mut pump = Pump::new(
             &mut self.machine,
             &mut self.near,
@@ -186,6 +243,10 @@ impl Driver<'_> {
             let stop = tokio::select! {
                 stop = pump.run(self.tell.is_some()) => stop,
                 () = self.signals.over(settings.goodbye) => Some(Stop::Finished),
+                size = resized(self.size.as_mut().filter(|_| self.tell.is_none())) => {
+                    pump.machine.resize(size, now());
+                    continue;
+                }
             };
             let Some(stop) = stop else {
                 // The one who opens is told as soon as it is.
@@ -215,9 +276,9 @@ impl Driver<'_> {
                     };
                     let context = [
                         ("aws:ssm:SessionId".into(), self.session.session_id.clone()),
-                        ("aws:ssm:TargetId".into(), self.port.instance_id.clone()),
+                        ("aws:ssm:TargetId".into(), self.target.instance_id.clone()),
                     ];
-                    let key = self.port.systems.data_key(&key_id, &context);
+                    let key = self.target.systems.data_key(&key_id, &context);
                     let key = self
                         .signals
                         .unless_over(settings.goodbye, timeout(CALL, key));
@@ -237,8 +298,8 @@ impl Driver<'_> {
 
     /// The first connection, or another with a token of its own.
     async fn connect(&mut self) -> Result<Socket, End> {
-        let systems = &*self.port.systems;
-        let settings = &self.port.settings;
+        let systems = &*self.target.systems;
+        let settings = &self.target.settings;
         let Some(lost) = &mut self.lost else {
             let socket = dial(systems, &self.session.stream_url);
             let socket = self.signals.unless_over(settings.goodbye, socket).await?;
@@ -281,7 +342,7 @@ impl Driver<'_> {
 
     /// The agent is told that it is over.
     async fn part(&mut self, socket: Socket) {
-        let settings = &self.port.settings;
+        let settings = &self.target.settings;
         self.machine.flag(Flag::TerminateSession, now());
         let mut pump = Pump::new(
             &mut self.machine,

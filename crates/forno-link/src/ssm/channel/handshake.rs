@@ -8,7 +8,7 @@ use super::payload::{
     CLIENT_VERSION, HandshakeRequest, HandshakeResponse, KmsEncryption, ProcessedAction,
     RequestedAction, SessionType,
 };
-use crate::ssm::DataKey;
+use crate::ssm::{DataKey, Purpose};
 
 const DONE: u32 = 1;
 const FAILED: u32 = 2;
@@ -23,14 +23,14 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    pub(super) fn read(payload: &[u8]) -> Result<Self, End> {
+    pub(super) fn read(payload: &[u8], purpose: &Purpose) -> Result<Self, End> {
         let request: HandshakeRequest = serde_json::from_slice(payload)
             .map_err(|error| End::Failed(format!("the agent's handshake is no JSON: {error}")))?;
         tracing::debug!(agent = request.agent_version, "the agent asks");
         let mut key_id = None;
         for action in &request.requested_client_actions {
             match action.action_type.as_str() {
-                "SessionType" => check(&parameters(action)?)?,
+                "SessionType" => check(&parameters(action)?, purpose)?,
                 "KMSEncryption" => {
                     let asked: KmsEncryption = parameters(action)?;
                     if !Cipher::POSSIBLE {
@@ -98,17 +98,28 @@ fn parameters<T: serde::de::DeserializeOwned>(action: &RequestedAction) -> Resul
     })
 }
 
-/// Only the bytes of one connection are spoken here.
-fn check(asked: &SessionType) -> Result<(), End> {
+/// Only what was asked for is spoken here: the bytes of one connection, or of a
+/// terminal.
+fn check(asked: &SessionType, purpose: &Purpose) -> Result<(), End> {
     let multiplexed = asked
         .properties
         .get("type")
         .is_some_and(|kind| kind == "LocalPortForwarding");
-    if asked.session_type == "Port" && !multiplexed {
+    let (right, document) = match purpose {
+        Purpose::Port(_) => (
+            asked.session_type == "Port" && !multiplexed,
+            "AWS-StartSSHSession",
+        ),
+        Purpose::Terminal(_) => (
+            ["InteractiveCommands", "Standard_Stream"].contains(&asked.session_type.as_str()),
+            "AWS-StartInteractiveCommand",
+        ),
+    };
+    if right {
         return Ok(());
     }
     Err(End::Failed(format!(
-        "the session is of the type {}{}, not one of the document AWS-StartSSHSession",
+        "the session is of the type {}{}, not one of the document {document}",
         asked.session_type,
         if multiplexed { ", multiplexed" } else { "" },
     )))

@@ -171,7 +171,7 @@ fn play(seed: u64, line: Line, up: usize, down: usize) {
         open: Duration::from_hours(1),
         ..Settings::default()
     };
-    let mut machine = Machine::new(settings, now, SystemTime::UNIX_EPOCH);
+    let mut machine = Machine::new(&Purpose::Port(22), settings, now, SystemTime::UNIX_EPOCH);
     let token = SecretString::from("t");
     machine.connected(&token);
     let mut agent = Agent {

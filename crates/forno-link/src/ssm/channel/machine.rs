@@ -17,10 +17,12 @@ use super::handshake::Handshake;
 use super::incoming::{Incoming, Offer};
 use super::outgoing::{Outgoing, Tick};
 use super::payload::{
-    Acknowledgement, Challenge, ChannelClosed, Flag, HandshakeComplete, open_data_channel, to_json,
+    Acknowledgement, Challenge, ChannelClosed, Flag, HandshakeComplete, Size, open_data_channel,
+    to_json,
 };
 use super::settings::Settings;
-use crate::ssm::DataKey;
+use super::terminal::TerminalSize;
+use crate::ssm::{DataKey, Purpose};
 
 /// So much may wait for the reader before nothing more is taken in.
 const UNREAD: usize = 1024 * 1024;
@@ -51,6 +53,7 @@ impl std::fmt::Debug for Frame {
 /// The client's end of a session.
 #[derive(Debug)]
 pub struct Machine {
+    purpose: Purpose,
     settings: Settings,
     client: Uuid,
     started: Instant,
@@ -84,9 +87,10 @@ enum Phase {
 
 impl Machine {
     /// `wall` is the time of day at `now`: messages carry it.
-    pub fn new(settings: Settings, now: Instant, wall: SystemTime) -> Self {
+    pub fn new(purpose: &Purpose, settings: Settings, now: Instant, wall: SystemTime) -> Self {
         let outgoing = Outgoing::new(settings.chunk, settings.window, settings.repeats);
         Self {
+            purpose: purpose.clone(),
             settings,
             client: random_id(),
             started: now,
@@ -229,7 +233,7 @@ impl Machine {
         };
         match message.payload_type {
             PayloadType::HandshakeRequest => {
-                let handshake = Handshake::read(&payload)?;
+                let handshake = Handshake::read(&payload, &self.purpose)?;
                 if handshake.key_id().is_some() {
                     self.phase = Phase::Key(handshake);
                 } else {
@@ -361,6 +365,15 @@ impl Machine {
     fn wall(&self, now: Instant) -> u64 {
         let at = self.started_at + now.saturating_duration_since(self.started);
         u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How large the terminal is, which is said past the window.
+    pub fn resize(&mut self, size: TerminalSize, now: Instant) {
+        let payload = to_json(&Size {
+            cols: size.columns,
+            rows: size.rows,
+        });
+        self.push(PayloadType::Size, payload.into(), false, now);
     }
 
     /// To the agent: past the window, because it is the last.

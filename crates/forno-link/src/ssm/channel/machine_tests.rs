@@ -14,9 +14,13 @@ pub(super) struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::of(&Purpose::Port(22))
+    }
+
+    fn of(purpose: &Purpose) -> Self {
         let now = Instant::now();
         let wall = SystemTime::UNIX_EPOCH + Duration::from_hours(490_000);
-        let mut machine = Machine::new(Settings::default(), now, wall);
+        let mut machine = Machine::new(purpose, Settings::default(), now, wall);
         machine.connected(&SecretString::from("the token"));
         Self {
             machine,
@@ -177,6 +181,42 @@ fn an_old_agent_just_speaks() {
     bench.says(PayloadType::Output, b"SSH-2.0-old\r\n");
     assert!(bench.machine.is_open());
     assert_eq!(bench.machine.read().unwrap(), "SSH-2.0-old\r\n");
+}
+
+#[test]
+fn a_terminal_is_spoken_where_one_was_asked_for() {
+    let terminal = Purpose::Terminal("sudo -i".into());
+    for kind in ["InteractiveCommands", "Standard_Stream"] {
+        let mut bench = Bench::of(&terminal);
+        let asked = HANDSHAKE.replace("Port\"", &format!("{kind}\""));
+        bench.says(PayloadType::HandshakeRequest, asked.as_bytes());
+        bench.says(PayloadType::HandshakeComplete, b"{}");
+        assert!(bench.machine.is_open(), "{kind}");
+        bench.frames();
+        let size = TerminalSize {
+            columns: 91,
+            rows: 37,
+        };
+        bench.machine.resize(size, bench.now);
+        let frames = bench.frames();
+        let [sized] = frames.as_slice() else {
+            panic!("{frames:?}");
+        };
+        assert_eq!(
+            (&sized.kind, sized.payload_type, text(sized)),
+            (
+                &MessageType::Input,
+                PayloadType::Size,
+                r#"{"cols":91,"rows":37}"#
+            )
+        );
+    }
+    let mut bench = Bench::of(&terminal);
+    bench.says(PayloadType::HandshakeRequest, HANDSHAKE.as_bytes());
+    let Some(End::Failed(why)) = bench.machine.end() else {
+        panic!("a port was taken for a terminal");
+    };
+    assert!(why.contains("AWS-StartInteractiveCommand"), "{why}");
 }
 
 #[test]

@@ -136,6 +136,13 @@ pub struct Challenge {
     pub challenge: String,
 }
 
+/// How large a terminal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Size {
+    pub cols: u32,
+    pub rows: u32,
+}
+
 /// What a payload of the type `Flag` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flag {

@@ -3,16 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
-use super::driver::{Signals, drive};
+use super::driver::{Target, open};
 use super::settings::Settings;
 use super::stream::ChannelStream;
 use crate::ErrorKind;
-use crate::ssm::Systems;
-
-/// On the way there and on the way back, beside what is not acknowledged.
-const BUFFER: usize = 64 * 1024;
+use crate::ssm::{Purpose, Systems};
 
 /// A TCP port of an instance, reached by a session of Systems Manager.
 #[derive(Clone, Debug)]
@@ -38,21 +33,14 @@ impl InstancePort {
     ///
     /// That nothing listens on the port is known a moment later, by the stream.
     pub async fn open(&self) -> Result<ChannelStream, ErrorKind> {
-        let (near, far) = tokio::io::duplex(BUFFER);
-        let signals = Signals::default();
-        let stream = ChannelStream {
-            io: near,
-            end: Arc::clone(&signals.end),
-            hangup: signals.hangup.clone(),
-            _dropped: signals.dropped.clone().drop_guard(),
-        };
-        let (tell, told) = oneshot::channel();
-        tokio::spawn(drive(self.clone(), far, signals, tell));
-        match told.await {
-            Ok(Ok(())) => Ok(stream),
-            Ok(Err(kind)) => Err(kind),
-            Err(_) => Err(ErrorKind::Channel("internal: its task ended".into())),
-        }
+        open(Target {
+            systems: Arc::clone(&self.systems),
+            instance_id: self.instance_id.clone(),
+            purpose: Purpose::Port(self.port),
+            settings: self.settings.clone(),
+            size: None,
+        })
+        .await
     }
 }
 
