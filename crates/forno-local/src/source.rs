@@ -13,8 +13,8 @@ use crate::error::Error;
 use crate::state::folder::Folder;
 use crate::state::ids::Resource;
 use crate::state::world::{
-    DEBIAN_ACCOUNT, Format, Image, ImageRoot, ImageState, Performance, Snapshot, SnapshotState,
-    World,
+    DEBIAN_ACCOUNT, Format, Image, ImageRoot, ImageState, Performance, Protection, Snapshot,
+    SnapshotState, World,
 };
 
 /// Debian's root volume on AWS.
@@ -143,6 +143,8 @@ impl Source {
                 completed: Some(created),
                 due: created,
                 disk: self.disk,
+                volume_accounts: Vec::new(),
+                public: true,
             },
         );
         state.images.insert(
@@ -165,6 +167,9 @@ impl Source {
                     encrypted: false,
                 },
                 origin: None,
+                launch_organizations: Vec::new(),
+                protection: Protection::default(),
+                copied_by: None,
                 public: true,
                 launch_accounts: Vec::new(),
             },

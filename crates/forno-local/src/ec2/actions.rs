@@ -2,8 +2,8 @@
 
 use super::call::Call;
 use super::{
-    groups, image_create, images, instances, keys, launch_templates, places, run, snapshots,
-    states, tags, types, volumes,
+    groups, image_attributes, image_copy, image_create, images, instances, keys, launch_templates,
+    places, run, snapshots, states, tags, types, volumes,
 };
 use crate::api::error::ApiError;
 use crate::api::xml::Xml;
@@ -14,6 +14,7 @@ pub(crate) type Action = fn(&mut Call<'_>, &mut Xml) -> Result<(), ApiError>;
 /// All of them, in the order of their names.
 const ACTIONS: &[(&str, Action)] = &[
     ("AuthorizeSecurityGroupIngress", groups::authorize_ingress),
+    ("CopyImage", image_copy::copy_image),
     ("CreateImage", image_create::create_image),
     ("CreateKeyPair", keys::create_key_pair),
     (
@@ -40,6 +41,10 @@ const ACTIONS: &[(&str, Action)] = &[
         "DescribeAvailabilityZones",
         places::describe_availability_zones,
     ),
+    (
+        "DescribeImageAttribute",
+        image_attributes::describe_image_attribute,
+    ),
     ("DescribeImages", images::describe_images),
     (
         "DescribeInstanceStatus",
@@ -62,15 +67,58 @@ const ACTIONS: &[(&str, Action)] = &[
     ),
     ("DescribeRegions", places::describe_regions),
     ("DescribeSecurityGroups", groups::describe_security_groups),
+    (
+        "DescribeSnapshotAttribute",
+        image_attributes::describe_snapshot_attribute,
+    ),
     ("DescribeSnapshots", snapshots::describe_snapshots),
     ("DescribeSubnets", places::describe_subnets),
     ("DescribeTags", tags::describe_tags),
     ("DescribeVolumes", volumes::describe_volumes),
     ("DescribeVpcs", places::describe_vpcs),
+    (
+        "DisableImageBlockPublicAccess",
+        image_attributes::disable_block_public_access,
+    ),
+    (
+        "DisableImageDeprecation",
+        image_attributes::disable_image_deprecation,
+    ),
+    (
+        "DisableImageDeregistrationProtection",
+        image_attributes::disable_protection,
+    ),
+    (
+        "EnableImageBlockPublicAccess",
+        image_attributes::enable_block_public_access,
+    ),
+    (
+        "EnableImageDeprecation",
+        image_attributes::enable_image_deprecation,
+    ),
+    (
+        "EnableImageDeregistrationProtection",
+        image_attributes::enable_protection,
+    ),
     ("GetConsoleOutput", instances::get_console_output),
+    (
+        "GetImageBlockPublicAccessState",
+        image_attributes::get_block_public_access,
+    ),
     ("ImportKeyPair", keys::import_key_pair),
-    ("ModifyImageAttribute", images::modify_image_attribute),
+    (
+        "ModifyImageAttribute",
+        image_attributes::modify_image_attribute,
+    ),
+    (
+        "ModifySnapshotAttribute",
+        image_attributes::modify_snapshot_attribute,
+    ),
     ("RebootInstances", states::reboot_instances),
+    (
+        "ResetImageAttribute",
+        image_attributes::reset_image_attribute,
+    ),
     ("RevokeSecurityGroupIngress", groups::revoke_ingress),
     ("RunInstances", run::run_instances),
     ("StartInstances", states::start_instances),
@@ -100,5 +148,16 @@ mod tests {
         assert!(ACTIONS.is_sorted_by_key(|(name, _)| name));
         assert!(names().all(|name| find(name).is_some()));
         assert!(find("RunInstance").is_none());
+    }
+
+    #[test]
+    fn the_page_names_every_action() {
+        let page = include_str!("../../../../docs/PROTOCOL.md");
+        for name in names() {
+            assert!(
+                page.contains(&format!("`{name}`")),
+                "PROTOCOL.md lacks {name}"
+            );
+        }
     }
 }

@@ -10,7 +10,8 @@ use crate::api::xml::Xml;
 use crate::fleet::{Capture, Order};
 use crate::state::ids::Resource;
 use crate::state::world::{
-    ACCOUNT, Image, ImageRoot, ImageState, InstanceState, Origin, Snapshot, SnapshotState,
+    ACCOUNT, Image, ImageRoot, ImageState, InstanceState, Origin, Protection, RegionState,
+    Snapshot, SnapshotState,
 };
 
 /// What EC2 lets a name be.
@@ -24,6 +25,21 @@ pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
         "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', '-', \
          '/' and '_'",
     ))
+}
+
+/// No two images of an account and region have one name.
+pub(super) fn name_is_free(state: &RegionState, name: &str) -> Result<(), ApiError> {
+    match state
+        .images
+        .values()
+        .find(|image| image.owner == ACCOUNT && image.name == name)
+    {
+        None => Ok(()),
+        Some(taken) => Err(ApiError::new(
+            "InvalidAMIName.Duplicate",
+            format!("AMI name {name} is already in use by AMI {}", taken.id),
+        )),
+    }
 }
 
 pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
@@ -68,16 +84,7 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
             ),
         ));
     }
-    if let Some(taken) = state
-        .images
-        .values()
-        .find(|image| image.owner == ACCOUNT && image.name == name)
-    {
-        return Err(ApiError::new(
-            "InvalidAMIName.Duplicate",
-            format!("AMI name {name} is already in use by AMI {}", taken.id),
-        ));
-    }
+    name_is_free(state, name)?;
     let volume = state
         .volumes
         .get(&instance.root_volume)
@@ -123,11 +130,15 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
             encrypted: root.encrypted,
         },
         origin: Some(Origin {
-            instance: instance_id.to_owned(),
+            instance: Some(instance_id.to_owned()),
             image: instance.image.clone(),
+            region: None,
         }),
         public: false,
         launch_accounts: Vec::new(),
+        launch_organizations: Vec::new(),
+        protection: Protection::default(),
+        copied_by: None,
     };
     let snapshot = Snapshot {
         id: snapshot_id.clone(),
@@ -141,6 +152,8 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
         completed: None,
         due: now.checked_add(pace.snapshot).unwrap_or(now),
         disk,
+        volume_accounts: Vec::new(),
+        public: false,
     };
     state.images.insert(image_id.clone(), image);
     state.snapshots.insert(snapshot_id.clone(), snapshot);

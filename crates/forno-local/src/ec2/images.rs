@@ -1,5 +1,6 @@
-//! DescribeImages, DeregisterImage, and the part of ModifyImageAttribute that
-//! clients use after a bake.
+//! DescribeImages and DeregisterImage.
+
+use jiff::Timestamp;
 
 use super::call::{Call, iso};
 use super::tags::write_tags;
@@ -9,7 +10,7 @@ use crate::api::page::Page;
 use crate::api::xml::Xml;
 use crate::fleet::Order;
 use crate::state::ids::Resource;
-use crate::state::world::{ACCOUNT, DEBIAN_ACCOUNT, Image, ImageState, SnapshotState};
+use crate::state::world::{ACCOUNT, DEBIAN_ACCOUNT, Image, ImageState, Protection, SnapshotState};
 
 /// How a filter of a block device mapping is spelt.
 const FILTERS: &[&str] = &[
@@ -105,7 +106,7 @@ pub(super) fn describe_images(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), 
     });
     let (images, next) = page.cut(images, |image| image.id.clone());
     xml.list("imagesSet", images, |xml, image| {
-        write_image(xml, image, region);
+        write_image(xml, image, region, now);
         write_tags(xml, state.tags_of(&image.id));
     });
     xml.maybe("nextToken", next);
@@ -160,11 +161,14 @@ fn filter_values(image: &Image, filter: &str, region: &str) -> Vec<String> {
             .iter()
             .map(|origin| origin.image.clone())
             .collect(),
-        "source-image-region" => image.origin.iter().map(|_| region.to_owned()).collect(),
+        "source-image-region" => source_region(image, region)
+            .map(str::to_owned)
+            .into_iter()
+            .collect(),
         "source-instance-id" => image
             .origin
             .iter()
-            .map(|origin| origin.instance.clone())
+            .filter_map(|origin| origin.instance.clone())
             .collect(),
         "state" => one(image.state.name()),
         "sriov-net-support" => one("simple"),
@@ -180,7 +184,27 @@ fn filter_values(image: &Image, filter: &str, region: &str) -> Vec<String> {
     }
 }
 
-fn write_image(xml: &mut Xml, image: &Image, region: &str) {
+/// Where the image lies that it was made from.
+fn source_region<'a>(image: &'a Image, region: &'a str) -> Option<&'a str> {
+    let origin = image.origin.as_ref()?;
+    Some(origin.region.as_deref().unwrap_or(region))
+}
+
+/// Its protection against deregistration, in EC2's words.
+pub(super) fn protection(image: &Image, now: Timestamp) -> &'static str {
+    match image.protection {
+        Protection::Enabled {
+            with_cooldown: true,
+        } => "enabled-with-cooldown",
+        Protection::Enabled {
+            with_cooldown: false,
+        } => "enabled-without-cooldown",
+        Protection::Cooling { .. } if image.protection.holds(now) => "enabled-with-cooldown",
+        Protection::Disabled | Protection::Cooling { .. } => "disabled",
+    }
+}
+
+fn write_image(xml: &mut Xml, image: &Image, region: &str, now: Timestamp) {
     xml.text("platformDetails", "Linux/UNIX")
         .text("usageOperation", "RunInstances")
         .list("blockDeviceMapping", [&image.root], |xml, root| {
@@ -214,14 +238,17 @@ fn write_image(xml: &mut Xml, image: &Image, region: &str) {
         .maybe("deprecationTime", image.deprecated.map(iso))
         .maybe(
             "sourceInstanceId",
-            image.origin.as_ref().map(|origin| &origin.instance),
+            image
+                .origin
+                .as_ref()
+                .and_then(|origin| origin.instance.as_ref()),
         )
-        .text("deregistrationProtection", "disabled")
+        .text("deregistrationProtection", protection(image, now))
         .maybe(
             "sourceImageId",
             image.origin.as_ref().map(|origin| &origin.image),
         )
-        .maybe("sourceImageRegion", image.origin.as_ref().map(|_| region))
+        .maybe("sourceImageRegion", source_region(image, region))
         .text("imageId", &image.id)
         .text("imageLocation", location(image))
         .text("imageState", image.state.name())
@@ -233,7 +260,7 @@ fn write_image(xml: &mut Xml, image: &Image, region: &str) {
 }
 
 /// An image of this account, by the id that a changing call names.
-fn own_image<'w>(call: &'w mut Call<'_>) -> Result<&'w Image, ApiError> {
+pub(super) fn own_image<'w>(call: &'w mut Call<'_>) -> Result<&'w Image, ApiError> {
     let id = call.params.require("ImageId")?;
     Resource::Image.check(id)?;
     let state = call.state();
@@ -261,8 +288,15 @@ pub(super) fn unavailable(id: &str) -> ApiError {
 }
 
 pub(super) fn deregister_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
+    let now = call.now;
     let (id, snapshot) = {
         let image = own_image(call)?;
+        if image.protection.holds(now) {
+            return Err(ApiError::new(
+                "OperationNotPermitted",
+                format!("The AMI {} is protected against deregistration", image.id),
+            ));
+        }
         (image.id.clone(), image.root.snapshot.clone())
     };
     let with_snapshots = call
@@ -270,7 +304,6 @@ pub(super) fn deregister_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(),
         .flag("DeleteAssociatedSnapshots")?
         .unwrap_or(false);
     call.commit()?;
-    let now = call.now;
     let state = call.state();
     state.images.remove(&id);
     state.tags.remove(&id);
@@ -309,66 +342,5 @@ pub(super) fn deregister_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(),
         }
         call.order(Order::RemoveDisk { disk: removed.disk });
     }
-    Ok(())
-}
-
-/// Description and launch permissions; nothing else of an image can change.
-pub(super) fn modify_image_attribute(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
-    let id = own_image(call)?.id.clone();
-    let params = call.params.clone();
-    let attribute = params.get("Attribute");
-    let description = match (params.group("Description"), attribute) {
-        (Some(group), _) => group.get("Value").map(str::to_owned),
-        (None, Some("description")) => params.get("Value").map(str::to_owned),
-        (None, _) => None,
-    };
-    let mut add: Vec<String> = Vec::new();
-    let mut remove: Vec<String> = Vec::new();
-    if let Some(permission) = params.group("LaunchPermission") {
-        for (list, into) in [("Add", &mut add), ("Remove", &mut remove)] {
-            for member in permission.members(list) {
-                let who = member.get("UserId").or_else(|| member.get("Group"));
-                into.push(
-                    who.ok_or_else(|| ApiError::missing(&format!("{}.UserId", member.path())))?
-                        .to_owned(),
-                );
-            }
-        }
-    }
-    let listed = params
-        .list("UserId")
-        .into_iter()
-        .chain(params.list("UserGroup"))
-        .map(str::to_owned);
-    match params.choice("OperationType", &["add", "remove"])? {
-        Some("remove") => remove.extend(listed),
-        _ => add.extend(listed),
-    }
-    if description.is_none() && add.is_empty() && remove.is_empty() {
-        return Err(ApiError::combination("No attributes specified."));
-    }
-    for who in add.iter().chain(&remove) {
-        if who != "all" && (who.len() != 12 || !who.bytes().all(|b| b.is_ascii_digit())) {
-            return Err(ApiError::new(
-                "InvalidAMIAttributeItemValue",
-                format!("Invalid attribute item value \"{who}\" for userId item type."),
-            ));
-        }
-    }
-    call.commit()?;
-    if let Some(image) = call.state().images.get_mut(&id) {
-        if let Some(description) = description {
-            image.description = Some(description);
-        }
-        image.public = (image.public || add.iter().any(|who| who == "all"))
-            && !remove.iter().any(|who| who == "all");
-        for who in add.into_iter().filter(|who| who != "all") {
-            if !image.launch_accounts.contains(&who) {
-                image.launch_accounts.push(who);
-            }
-        }
-        image.launch_accounts.retain(|who| !remove.contains(who));
-    }
-    xml.text("return", true);
     Ok(())
 }

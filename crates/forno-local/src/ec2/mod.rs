@@ -5,6 +5,8 @@ mod actions;
 mod call;
 mod group_rules;
 mod groups;
+mod image_attributes;
+mod image_copy;
 mod image_create;
 mod images;
 mod instance_reply;

@@ -56,7 +56,7 @@ pub(super) fn run_instances(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Ap
     Ok(())
 }
 
-fn client_token<'a>(call: &Call<'a>) -> Result<Option<&'a str>, ApiError> {
+pub(super) fn client_token<'a>(call: &Call<'a>) -> Result<Option<&'a str>, ApiError> {
     let token = call
         .params
         .get("ClientToken")
@@ -100,7 +100,7 @@ fn same_token(call: &mut Call<'_>, token: &str, digest: &str) -> Result<Option<S
 }
 
 /// A repeated request was read whole the first time; nothing is unknown now.
-fn read_nothing_new(call: &mut Call<'_>) -> Result<(), ApiError> {
+pub(super) fn read_nothing_new(call: &mut Call<'_>) -> Result<(), ApiError> {
     call.form.all_read();
     call.commit()
 }

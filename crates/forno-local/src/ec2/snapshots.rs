@@ -125,21 +125,29 @@ fn filter_values(snapshot: &Snapshot, filter: &str, now: Timestamp) -> Vec<Strin
     }]
 }
 
-pub(super) fn delete_snapshot(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
+/// A snapshot of this account, by the id that a changing call names.
+pub(super) fn own_snapshot<'w>(call: &'w mut Call<'_>) -> Result<&'w Snapshot, ApiError> {
     let id = call.params.require("SnapshotId")?;
     Resource::Snapshot.check(id)?;
-    let state = call.state();
-    let snapshot = state
+    let snapshot = call
+        .state()
         .snapshots
         .get(id)
         .ok_or_else(|| Resource::Snapshot.not_found(id))?;
-    if snapshot.owner != ACCOUNT {
-        return Err(ApiError::new(
-            "UnauthorizedOperation",
-            "You are not authorized to perform this operation.",
-        )
-        .with_status(http::StatusCode::FORBIDDEN));
+    if snapshot.owner == ACCOUNT {
+        return Ok(snapshot);
     }
+    Err(ApiError::new(
+        "UnauthorizedOperation",
+        "You are not authorized to perform this operation.",
+    )
+    .with_status(http::StatusCode::FORBIDDEN))
+}
+
+pub(super) fn delete_snapshot(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
+    let snapshot = own_snapshot(call)?.clone();
+    let id = snapshot.id.as_str();
+    let state = call.state();
     if let Some(image) = state
         .images
         .values()
@@ -187,6 +195,8 @@ mod tests {
                 completed: None,
                 due: after(due),
                 disk: std::path::PathBuf::new(),
+                volume_accounts: Vec::new(),
+                public: false,
             };
             progress(&snapshot, after(now))
         };

@@ -53,6 +53,11 @@ pub(crate) enum Order {
         instance: String,
         capture: Capture,
     },
+    /// Copies a disk into a snapshot.
+    Copy {
+        from: PathBuf,
+        capture: Capture,
+    },
     /// Gives up a capture that is under way.
     Abandon {
         snapshot: String,
@@ -73,7 +78,7 @@ impl Order {
             | Self::Reboot { instance }
             | Self::Terminate { instance, .. }
             | Self::Capture { instance, .. } => Some(instance),
-            Self::Abandon { .. } | Self::RemoveDisk { .. } => None,
+            Self::Copy { .. } | Self::Abandon { .. } | Self::RemoveDisk { .. } => None,
         }
     }
 }
@@ -228,6 +233,14 @@ impl Fleet {
                             fleet.capture_failed(&capture, instance_gone()).await;
                         });
                     }
+                }
+                Order::Copy { from, mut capture } => {
+                    capture.end = marks.capture_end();
+                    lock(&self.captures)
+                        .insert(capture.snapshot.clone(), self.closing.child_token());
+                    let fleet = Arc::clone(self);
+                    self.tasks
+                        .spawn(async move { fleet.capture(capture, &from).await });
                 }
                 Order::Abandon { snapshot } => {
                     if let Some(cancel) = lock(&self.captures).get(&snapshot) {

@@ -67,6 +67,8 @@ pub(crate) struct RegionState {
     #[serde(default)]
     pub(crate) host_management: HostManagement,
     #[serde(default)]
+    pub(crate) block_public_access: BlockPublicAccess,
+    #[serde(default)]
     pub(crate) launch_templates: BTreeMap<String, LaunchTemplate>,
     /// Tags of everything, by resource id.
     pub(crate) tags: BTreeMap<String, Tags>,
@@ -191,13 +193,67 @@ pub(crate) struct Image {
     /// Accounts that may launch it.
     #[serde(default)]
     pub(crate) launch_accounts: Vec<String>,
+    /// Organizations and organizational units that may, by their ARNs.
+    #[serde(default)]
+    pub(crate) launch_organizations: Vec<String>,
+    #[serde(default)]
+    pub(crate) protection: Protection,
+    /// Of the CopyImage that made it.
+    #[serde(default)]
+    pub(crate) copied_by: Option<CopyToken>,
 }
 
-/// The instance that an image was made from, and that instance's own image.
+/// Whether an image can be deregistered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Protection {
+    #[default]
+    Disabled,
+    Enabled {
+        with_cooldown: bool,
+    },
+    /// Not any more, but only from then on.
+    Cooling {
+        until: Timestamp,
+    },
+}
+
+impl Protection {
+    pub(crate) fn holds(self, now: Timestamp) -> bool {
+        match self {
+            Self::Disabled => false,
+            Self::Enabled { .. } => true,
+            Self::Cooling { until } => now < until,
+        }
+    }
+}
+
+/// What makes a second call the same as the first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CopyToken {
+    pub(crate) token: String,
+    pub(crate) digest: String,
+}
+
+/// Whether images of a region can be made public.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum BlockPublicAccess {
+    /// As in an account that is new.
+    #[default]
+    BlockNewSharing,
+    Unblocked,
+}
+
+/// What an image was made from: an instance and that instance's own image, or an
+/// image of perhaps another region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Origin {
-    pub(crate) instance: String,
+    pub(crate) instance: Option<String>,
     pub(crate) image: String,
+    /// Where that is another.
+    #[serde(default)]
+    pub(crate) region: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -257,6 +313,12 @@ pub(crate) struct Snapshot {
     pub(crate) due: Timestamp,
     /// The raw disk: under the state folder, or the shared source disk.
     pub(crate) disk: PathBuf,
+    /// Accounts that may make volumes of it.
+    #[serde(default)]
+    pub(crate) volume_accounts: Vec<String>,
+    /// Everybody may.
+    #[serde(default)]
+    pub(crate) public: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

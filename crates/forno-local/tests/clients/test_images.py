@@ -120,6 +120,120 @@ class Made(Case):
         self.assertEqual([(i["ImageId"], i["Description"]) for i in shared], [(image, "new")])
         self.refused("InvalidAMIAttributeItemValue", modify, ImageId=image, LaunchPermission={"Add": [{"UserId": "x"}]})
 
+        # Everybody: not before the region allows it.
+        everybody = {"Add": [{"Group": "all"}]}
+        self.refused("OperationNotPermitted", modify, ImageId=image, LaunchPermission=everybody)
+        state = self.ec2.get_image_block_public_access_state()["ImageBlockPublicAccessState"]
+        self.assertEqual(state, "block-new-sharing")
+        self.ec2.disable_image_block_public_access()
+        modify(ImageId=image, LaunchPermission=everybody)
+        self.ec2.enable_image_block_public_access(ImageBlockPublicAccessState="block-new-sharing")
+        organization = "arn:aws:organizations::111122223333:organization/o-abcdefghij"
+        unit = "arn:aws:organizations::111122223333:ou/o-abcdefghij/ou-ab12-cdefghij"
+        modify(ImageId=image, LaunchPermission={
+            "Add": [{"OrganizationArn": organization}, {"OrganizationalUnitArn": unit}]})
+        who = self.ec2.describe_image_attribute(ImageId=image, Attribute="launchPermission")["LaunchPermissions"]
+        self.assertEqual(who, [{"Group": "all"}, {"UserId": "111122223333"}, {"OrganizationArn": organization},
+                               {"OrganizationalUnitArn": unit}])
+        modify(ImageId=image, LaunchPermission={"Remove": [{"Group": "all"}, {"OrganizationArn": organization}]})
+        who = self.ec2.describe_image_attribute(ImageId=image, Attribute="launchPermission")["LaunchPermissions"]
+        self.assertEqual(who, [{"UserId": "111122223333"}, {"OrganizationalUnitArn": unit}])
+        self.ec2.reset_image_attribute(ImageId=image, Attribute="launchPermission")
+        who = self.ec2.describe_image_attribute(ImageId=image, Attribute="launchPermission")["LaunchPermissions"]
+        self.assertEqual(who, [])
+        said = self.ec2.describe_image_attribute(ImageId=image, Attribute="description")["Description"]
+        self.assertEqual(said, {"Value": "new"})
+
+    def test_snapshots_are_shared_apart(self):
+        instance = self.running()["InstanceId"]
+        image = self.available(self.image(instance, NoReboot=True))
+        snapshot = image["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+        modify = self.ec2.modify_snapshot_attribute
+        modify(SnapshotId=snapshot, Attribute="createVolumePermission", OperationType="add", UserIds=["111122223333"])
+        modify(SnapshotId=snapshot, CreateVolumePermission={"Add": [{"UserId": "444455556666"}, {"Group": "all"}]})
+        who = self.ec2.describe_snapshot_attribute(SnapshotId=snapshot, Attribute="createVolumePermission")
+        self.assertEqual(who["CreateVolumePermissions"],
+                         [{"Group": "all"}, {"UserId": "111122223333"}, {"UserId": "444455556666"}])
+        self.refused("InvalidParameterValue", modify, SnapshotId=snapshot, CreateVolumePermission={"Add": [{"UserId": "x"}]})
+
+    def test_what_is_encrypted_by_the_default_key_is_not_shared(self):
+        disk = [{"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True}}]
+        instance = self.running(BlockDeviceMappings=disk)["InstanceId"]
+        image = self.available(self.image(instance, NoReboot=True))
+        with_you = {"Add": [{"UserId": "111122223333"}]}
+        self.refused("InvalidParameterValue", self.ec2.modify_image_attribute, ImageId=image["ImageId"],
+                     LaunchPermission=with_you)
+        snapshot = image["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+        self.refused("InvalidParameterCombination", self.ec2.modify_snapshot_attribute, SnapshotId=snapshot,
+                     CreateVolumePermission=with_you)
+
+    def test_deprecation_and_protection(self):
+        instance = self.running()["InstanceId"]
+        image = self.image(instance, NoReboot=True)
+        self.available(image)
+        deprecate = self.ec2.enable_image_deprecation
+        deprecate(ImageId=image, DeprecateAt="2031-01-02T03:04:31Z")
+        self.assertEqual(self.available(image)["DeprecationTime"], "2031-01-02T03:05:00.000Z")
+        for bad in ("2001-01-01T00:00:00Z", "2101-01-01T00:00:00Z"):
+            self.refused("InvalidParameterValue", deprecate, ImageId=image, DeprecateAt=bad)
+        self.ec2.disable_image_deprecation(ImageId=image)
+        self.assertNotIn("DeprecationTime", self.available(image))
+
+        enable = self.ec2.enable_image_deregistration_protection
+        self.assertEqual(enable(ImageId=image)["Return"], "enabled-without-cooldown")
+        self.assertEqual(self.available(image)["DeregistrationProtection"], "enabled-without-cooldown")
+        self.refused("OperationNotPermitted", self.ec2.deregister_image, ImageId=image)
+        self.ec2.disable_image_deregistration_protection(ImageId=image)
+        self.assertEqual(self.available(image)["DeregistrationProtection"], "disabled")
+
+        # With a cooldown it goes on for a day, so another image.
+        other = self.ec2.create_image(InstanceId=instance, Name=unique("image"), NoReboot=True)["ImageId"]
+        enable(ImageId=other, WithCooldown=True)
+        self.ec2.disable_image_deregistration_protection(ImageId=other)
+        self.refused("OperationNotPermitted", self.ec2.deregister_image, ImageId=other)
+
+    def test_copies_in_another_region(self):
+        instance = self.running()["InstanceId"]
+        image = self.image(instance, NoReboot=True, TagSpecifications=tags("image", mine="yes"))
+        there = client(region="sa-east-1")
+        name = unique("copy")
+        wanted = {"Name": name, "SourceImageId": image, "SourceRegion": self.ec2.meta.region_name}
+        self.available(image)
+        self.refused("DryRunOperation", there.copy_image, DryRun=True, **wanted)
+        self.refused("InvalidAMIID.NotFound", there.copy_image, **wanted | {"SourceImageId": "ami-12345678"})
+        self.refused("InvalidRegion", there.copy_image, **wanted | {"SourceRegion": "mars-1"})
+        self.refused("InvalidParameterValue", there.copy_image, SnapshotCopyCompletionDurationMinutes=20, **wanted)
+        self.refused("Unsupported", there.copy_image, KmsKeyId="alias/mine", **wanted)
+        more = {"ClientToken": unique("token"), "CopyImageTags": True, "Description": "d", "Encrypted": True,
+                "TagSpecifications": tags("snapshot", a="s")}
+        copy = there.copy_image(**wanted, **more)["ImageId"]
+        self.assertEqual(there.copy_image(**wanted, **more)["ImageId"], copy)
+        self.refused("IdempotentParameterMismatch", there.copy_image, **wanted, **more | {"Description": "other"})
+        self.refused("InvalidAMIName.Duplicate", there.copy_image, **wanted)
+
+        def reached():
+            found = there.describe_images(ImageIds=[copy])["Images"][0]
+            return found if found["State"] == "available" else None
+
+        made = self.eventually(reached, f"{copy} available")
+        self.assertEqual((made["Name"], made["SourceImageId"], made["SourceImageRegion"]), (name, image, self.ec2.meta.region_name))
+        self.assertEqual((made["Tags"], made["Description"]), ([{"Key": "mine", "Value": "yes"}], "d"))
+        disk = made["BlockDeviceMappings"][0]["Ebs"]
+        self.assertTrue(disk["Encrypted"])
+        shown = there.describe_snapshots(SnapshotIds=[disk["SnapshotId"]])["Snapshots"][0]
+        self.assertEqual((shown["State"], shown["Tags"]), ("completed", [{"Key": "a", "Value": "s"}]))
+        self.assertIn(f"from SourceAmi {image}", shown["Description"])
+        self.refused("InvalidAMIID.NotFound", self.ec2.describe_images, ImageIds=[copy])
+        # The copy stands by itself.
+        self.ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)
+        started = there.run_instances(ImageId=copy, InstanceType="t3.micro", MinCount=1, MaxCount=1)["Instances"][0]
+        self.eventually(lambda: there.describe_instances(InstanceIds=[started["InstanceId"]])["Reservations"][0][
+            "Instances"][0]["State"]["Name"] == "running", "the copy runs")
+        there.terminate_instances(InstanceIds=[started["InstanceId"]])
+        self.eventually(lambda: there.describe_instances(InstanceIds=[started["InstanceId"]])["Reservations"][0][
+            "Instances"][0]["State"]["Name"] == "terminated", "it ends")
+        there.deregister_image(ImageId=copy, DeleteAssociatedSnapshots=True)
+
     def test_pages(self):
         instance = self.running()["InstanceId"]
         mark = unique("page")

@@ -1,0 +1,201 @@
+//! CopyImage: an image of another region, or of this one, that is pending until
+//! its snapshot's disk is copied.
+
+use tokio::time::Instant;
+
+use super::call::Call;
+use super::image_create::{check_name, name_is_free};
+use super::images::unavailable;
+use super::run::{client_token, read_nothing_new};
+use super::tags::TagSpecs;
+use crate::api::error::ApiError;
+use crate::api::xml::Xml;
+use crate::fleet::{Capture, Order};
+use crate::state::ids::Resource;
+use crate::state::regions::Region;
+use crate::state::world::{
+    ACCOUNT, CopyToken, Image, ImageState, Origin, Protection, Snapshot, SnapshotState, Tags,
+};
+
+/// Minutes in which a copy may be asked to complete: quarters of an hour up to two
+/// days.
+const DURATIONS: std::ops::RangeInclusive<i64> = 15..=2880;
+
+pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
+    let digest = call.form.digest_without(&["ClientToken", "DryRun"]);
+    let token = client_token(call)?;
+    if let Some(token) = token
+        && let Some(made) = same_token(call, token, &digest)?
+    {
+        read_nothing_new(call)?;
+        xml.text("imageId", made);
+        return Ok(());
+    }
+    let name = call.params.require("Name")?;
+    let source_id = call.params.require("SourceImageId")?;
+    let source_region = call.params.require("SourceRegion")?;
+    let description = call
+        .params
+        .get("Description")
+        .filter(|text| !text.is_empty());
+    let encrypted = call.params.flag("Encrypted")?;
+    let with_tags = call.params.flag("CopyImageTags")?.unwrap_or(false);
+    let specs = TagSpecs::read(&call.params, &[Resource::Image, Resource::Snapshot])?;
+    for (parameter, what) in [
+        ("KmsKeyId", "keys of KMS; leave KmsKeyId away"),
+        ("DestinationOutpostArn", "Outposts"),
+        ("DestinationAvailabilityZone", "copies into Local Zones"),
+    ] {
+        if call.params.get(parameter).is_some() {
+            return Err(ApiError::unsupported(what));
+        }
+    }
+    if let Some(minutes) = call
+        .params
+        .number("SnapshotCopyCompletionDurationMinutes")?
+        && !(DURATIONS.contains(&minutes) && minutes % 15 == 0)
+    {
+        return Err(ApiError::invalid(format!(
+            "Value ({minutes}) for parameter snapshotCopyCompletionDurationMinutes is invalid. It must be a \
+             multiple of 15 from {} to {}.",
+            DURATIONS.start(),
+            DURATIONS.end()
+        )));
+    }
+    check_name(name)?;
+    Resource::Image.check(source_id)?;
+    let from = Region::find(source_region).ok_or_else(|| {
+        ApiError::new(
+            "InvalidRegion",
+            format!("The region {source_region} does not exist."),
+        )
+    })?;
+    let (source, snapshot, tags) = source(call, from, source_id)?;
+    name_is_free(call.state(), name)?;
+    if encrypted == Some(false) && source.root.encrypted {
+        return Err(ApiError::combination(
+            "An encrypted image cannot be copied to one that is not encrypted",
+        ));
+    }
+    call.commit()?;
+
+    let (image_id, snapshot_id) = (Resource::Image.fresh(), Resource::Snapshot.fresh());
+    let disk = call.fleet.folder.disks().join(format!("{snapshot_id}.raw"));
+    let (now, here, pace) = (call.now, call.region, call.fleet.pace);
+    let mut root = source.root.clone();
+    root.snapshot.clone_from(&snapshot_id);
+    root.encrypted |= encrypted.unwrap_or(false);
+    let copy = Snapshot {
+        id: snapshot_id.clone(),
+        owner: ACCOUNT.to_owned(),
+        description: format!(
+            "Copied for DestinationAmi {image_id} from SourceAmi {source_id} for SourceSnapshot {}.",
+            snapshot.id
+        ),
+        // The documented id of a volume that is none.
+        volume: "vol-ffffffff".to_owned(),
+        size_gib: snapshot.size_gib,
+        encrypted: root.encrypted,
+        state: SnapshotState::Pending { percent: 0 },
+        started: now,
+        completed: None,
+        due: now.checked_add(pace.snapshot).unwrap_or(now),
+        disk,
+        volume_accounts: Vec::new(),
+        public: false,
+    };
+    let image = Image {
+        id: image_id.clone(),
+        name: name.to_owned(),
+        description: description.map(str::to_owned),
+        owner: ACCOUNT.to_owned(),
+        state: ImageState::Pending,
+        created: now,
+        deprecated: None,
+        arm: source.arm,
+        root_device: source.root_device.clone(),
+        root,
+        origin: Some(Origin {
+            instance: None,
+            image: source_id.to_owned(),
+            region: Some(from.name.to_owned()),
+        }),
+        public: false,
+        launch_accounts: Vec::new(),
+        launch_organizations: Vec::new(),
+        protection: Protection::default(),
+        copied_by: token.map(|token| CopyToken {
+            token: token.to_owned(),
+            digest,
+        }),
+    };
+    let state = call.state();
+    state.images.insert(image_id.clone(), image);
+    state.snapshots.insert(snapshot_id.clone(), copy);
+    if with_tags && !tags.is_empty() {
+        state.tags.insert(image_id.clone(), tags);
+    }
+    specs.apply(state, Resource::Image, &image_id);
+    specs.apply(state, Resource::Snapshot, &snapshot_id);
+    xml.text("imageId", &image_id);
+    let snapshot_due = Instant::now() + pace.snapshot;
+    call.order(Order::Copy {
+        from: snapshot.disk,
+        capture: Capture {
+            region: here.name.to_owned(),
+            image: image_id,
+            snapshot: snapshot_id,
+            reboot: false,
+            end: None,
+            snapshot_due,
+            image_due: snapshot_due + pace.image,
+        },
+    });
+    Ok(())
+}
+
+/// The image that an earlier call with this token made.
+fn same_token(call: &mut Call<'_>, token: &str, digest: &str) -> Result<Option<String>, ApiError> {
+    let state = call.state();
+    let made = state.images.values().find_map(|image| {
+        let copied = image.copied_by.as_ref()?;
+        (copied.token == token).then_some((image, copied))
+    });
+    match made {
+        None => Ok(None),
+        Some((image, copied)) if copied.digest == digest => Ok(Some(image.id.clone())),
+        Some(_) => Err(ApiError::new(
+            "IdempotentParameterMismatch",
+            "The client token was used with other parameters",
+        )),
+    }
+}
+
+/// What is to be copied: the image, the snapshot under it, and its tags.
+fn source(
+    call: &mut Call<'_>,
+    from: Region,
+    id: &str,
+) -> Result<(Image, Snapshot, Tags), ApiError> {
+    let state = call.world.region(from.name);
+    let image = match state.images.get(id) {
+        Some(image) => image,
+        None if state.deregistered.contains_key(id) => return Err(unavailable(id)),
+        None => return Err(Resource::Image.not_found(id)),
+    };
+    if image.state != ImageState::Available {
+        return Err(ApiError::new(
+            "InvalidAMIID.Unavailable",
+            format!(
+                "The image ID '{id}' is not available: it is {}",
+                image.state.name()
+            ),
+        ));
+    }
+    let snapshot = state
+        .snapshots
+        .get(&image.root.snapshot)
+        .ok_or_else(|| ApiError::internal("the image has no snapshot"))?;
+    let tags = state.tags.get(id).cloned().unwrap_or_default();
+    Ok((image.clone(), snapshot.clone(), tags))
+}
