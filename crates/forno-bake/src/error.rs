@@ -61,6 +61,8 @@ pub enum ErrorKind {
     Seal(String),
     #[error("cannot capture the image: {0}")]
     Capture(String),
+    #[error("{0}")]
+    Publish(String),
     #[error("{what} took longer than {limit:?}")]
     OutOfTime {
         what: String,
@@ -125,6 +127,7 @@ impl Error {
             K::Connect(_) => ExitCode::CannotConnect,
             K::Check { .. } => ExitCode::CheckFailed,
             K::Capture(_) => ExitCode::Capture,
+            K::Publish(_) => ExitCode::Publish,
             K::OutOfTime { exit, .. } | K::Masked { exit, .. } => *exit,
             K::Cancelled(_) => ExitCode::Interrupted,
             K::Over { .. } => ExitCode::NothingToDo,
@@ -159,6 +162,7 @@ impl Error {
             | K::Connect(text)
             | K::Seal(text)
             | K::Capture(text)
+            | K::Publish(text)
             | K::Cancelled(text)
             | K::MachineGone { reason: text, .. }
             | K::Step { error: text, .. }

@@ -59,7 +59,9 @@ impl Resumption {
             error => Error::new(error),
         })?;
         let fold = ledger.fold();
-        if let Some(closing) = fold.closing() {
+        // One that could not be marked or published in the end can be again.
+        let unfinished = fold.closing() == Some(Closing::Leaking) && fold.is_past_return();
+        if let Some(closing) = fold.closing().filter(|_| !unfinished) {
             return Err(over(folder, closing));
         }
         let place = serde_json::from_value(fold.place().clone()).map_err(|_| {
@@ -229,7 +231,16 @@ impl Engine {
             message: "taken up past its point of no return".to_owned(),
             hint: None,
         });
-        for step in [ids::finish(), ids::teardown()] {
+        let publishes = taken
+            .saved
+            .as_ref()
+            .is_some_and(|saved| !saved.publish.is_empty());
+        let publish = publishes.then(ids::publish);
+        for step in [ids::finish()]
+            .into_iter()
+            .chain(publish)
+            .chain([ids::teardown()])
+        {
             emitter.emit(Event::StepStarted { step, attempt: 1 });
         }
         let found = self

@@ -31,16 +31,16 @@ pub use ami_name::AmiNameFault;
 pub use diagnostic::{Diagnostics, Problem};
 pub use digest::{Digest, DigestError, SEMANTICS, digest};
 pub use model::{
-    Architecture, Assertion, CommandAssertion, Connect, Disk, FileAssertion, FileKind, Imds,
-    ImdsTokens, OnFailure, PackageAssertion, PortAssertion, Protocol, SealAllow, SealItem,
-    ServiceAssertion, Timeouts, UserAssertion, VolumeType,
+    Architecture, Assertion, CommandAssertion, Connect, DeregistrationProtection, Disk,
+    FileAssertion, FileKind, Imds, ImdsTokens, OnFailure, PackageAssertion, PortAssertion,
+    Protocol, SealAllow, SealItem, ServiceAssertion, Timeouts, UserAssertion, VolumeType,
 };
 pub use order::{Circular, bake_order};
 pub use project::{Inputs, PROJECT_FILE, Project, RecipeEntry, Unset, load};
 pub use recipe::{
-    Action, Ansible, Bucket, Builder, Check, Download, MASK, Prove, Recipe, Script, Seal, Shell,
-    Source, SourcePath, Step, Test, TestKind, Upload, UploadSource, UserData, Var, VarOrigin,
-    VarValue,
+    Action, Ansible, Bucket, Builder, Check, Download, MASK, Prove, Publish, Recipe, Script, Seal,
+    Shell, Source, SourcePath, Step, Test, TestKind, Upload, UploadSource, UserData, Var,
+    VarOrigin, VarValue,
 };
 pub use reference::reference;
 pub use schema::{project_schema, schema};

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{
-    Architecture, Assertion, Connect, Disk, Imds, OnFailure, SealAllow, SealItem, Timeouts,
+    Architecture, Assertion, Connect, DeregistrationProtection, Disk, Imds, OnFailure, SealAllow,
+    SealItem, Timeouts,
 };
 use crate::text::{Late, Text, Value};
 use crate::units::{Mode, Period};
@@ -43,6 +44,9 @@ pub struct Recipe {
     pub seal: Seal,
     pub prove: Prove,
     pub tests: Vec<Test>,
+    /// Left out where it says nothing, as well.
+    #[serde(skip_serializing_if = "Publish::is_empty")]
+    pub publish: Publish,
     /// Keys the digest's hashes of secrets, see [`crate::digest()`].
     #[serde(skip)]
     pub digest_key: Option<SecretString>,
@@ -63,6 +67,46 @@ impl Recipe {
             VarValue::Secret(secret) => Some((name.as_str(), secret)),
             _ => None,
         })
+    }
+}
+
+/// Who may use the image, and for how long.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Publish {
+    /// Accounts that may start machines from it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<String>,
+    /// Organizations that may, by their ARNs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub organizations: Vec<String>,
+    /// Organizational units that may, by their ARNs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub organizational_units: Vec<String>,
+    /// Everybody may.
+    pub public: bool,
+    /// The accounts may also make volumes of its snapshots.
+    pub share_snapshots: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deprecate_in: Option<Period>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deregistration_protection: Option<DeregistrationProtection>,
+}
+
+impl Publish {
+    /// It stays as EC2 makes it: private, and current for ever.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether anybody else may start machines from it.
+    pub fn is_shared(&self) -> bool {
+        let listed = [
+            &self.accounts,
+            &self.organizations,
+            &self.organizational_units,
+        ];
+        self.public || listed.into_iter().any(|list| !list.is_empty())
     }
 }
 

@@ -269,6 +269,31 @@ regions = ["sa-east-1"]
 }
 
 #[test]
+fn publish() {
+    let fixture = Fixture::below_head(
+        r#"
+[publish]
+accounts = ["111122223333", "me"]
+organizations = ["o-abcdefghij"]
+organizational_units = ["arn:aws:organizations::111122223333:organization/o-abcdefghij"]
+deprecate_in = "10s"
+deregistration_protection = "yes"
+"#,
+    );
+    assert_snapshot!("publish_values", fixture.complaint());
+    let fixture = Fixture::below_head(
+        r#"
+[publish]
+organizations = ["arn:aws:organizations::111122223333:organization/o-abcdefghij"]
+share_snapshots = true
+"#,
+    );
+    assert_snapshot!("publish_encrypted", fixture.complaint());
+    let fixture = Fixture::below_head("[publish]\npublic = true\n");
+    assert_snapshot!("publish_public", fixture.complaint());
+}
+
+#[test]
 fn files_over_run_command() {
     let fixture = Fixture::below_head(
         r#"

@@ -2,8 +2,8 @@
 
 use super::endpoint::{Answer, Endpoint, instance_xml, ok, refused};
 use crate::{
-    Call, Cidr, Imds, IngressRule, Kind, Launch, NewImage, NewKeyPair, NewSecurityGroup, Tags,
-    Verdict, Volume, VolumeType,
+    Call, Cidr, Imds, IngressRule, Kind, Launch, LaunchPermissions, NewImage, NewKeyPair,
+    NewSecurityGroup, Tags, Verdict, Volume, VolumeType,
 };
 
 fn tags() -> Tags {
@@ -518,4 +518,58 @@ async fn an_endpoint_that_ignores_dry_run_is_found_out() {
         .await
         .unwrap_err();
     assert!(error.message().contains("ignored DryRun"), "{error}");
+}
+
+#[tokio::test]
+async fn an_image_is_handed_on_call_by_call() {
+    let done = "<return>true</return>";
+    let endpoint = Endpoint::with([
+        ok("ModifyImageAttribute", done),
+        ok("ModifySnapshotAttribute", done),
+        ok("EnableImageDeprecation", done),
+        ok(
+            "EnableImageDeregistrationProtection",
+            "<return>enabled-with-cooldown</return>",
+        ),
+        ok(
+            "GetImageBlockPublicAccessState",
+            "<imageBlockPublicAccessState>block-new-sharing</imageBlockPublicAccessState>",
+        ),
+    ])
+    .await;
+    let gateway = endpoint.gateway().await;
+    let image = "ami-0123456789abcdef0".parse().unwrap();
+    let with = LaunchPermissions {
+        accounts: vec!["111122223333".to_owned()],
+        organizations: vec!["arn:o".to_owned()],
+        organizational_units: vec!["arn:ou".to_owned()],
+        public: true,
+    };
+    gateway.share_image(&image, &with).await.unwrap();
+    let snapshot = "snap-0123456789abcdef0".parse().unwrap();
+    gateway
+        .share_snapshot(&snapshot, &with.accounts)
+        .await
+        .unwrap();
+    let at = "2031-01-02T03:04:05Z".parse().unwrap();
+    gateway.deprecate_image(&image, at).await.unwrap();
+    gateway.protect_image(&image, true).await.unwrap();
+    assert!(!gateway.may_share_publicly().await.unwrap());
+
+    let requests = endpoint.requests();
+    let add = |n: usize, what: &str| {
+        requests[0]
+            .get(&format!("LaunchPermission.Add.{n}.{what}"))
+            .map(str::to_owned)
+    };
+    assert_eq!(add(1, "UserId").as_deref(), Some("111122223333"));
+    assert_eq!(add(2, "OrganizationArn").as_deref(), Some("arn:o"));
+    assert_eq!(add(3, "OrganizationalUnitArn").as_deref(), Some("arn:ou"));
+    assert_eq!(add(4, "Group").as_deref(), Some("all"));
+    assert_eq!(
+        requests[1].get("CreateVolumePermission.Add.1.UserId"),
+        Some("111122223333")
+    );
+    assert_eq!(requests[2].get("DeprecateAt"), Some("2031-01-02T03:04:05Z"));
+    assert_eq!(requests[3].get("WithCooldown"), Some("true"));
 }

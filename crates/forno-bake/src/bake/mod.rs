@@ -16,6 +16,7 @@ mod lifeline;
 mod machine;
 mod prove;
 mod provision;
+mod publish;
 mod run;
 mod runs;
 mod seal;
@@ -33,6 +34,7 @@ pub(crate) use effects::{
     id, intent, resource,
 };
 pub(crate) use key_pair::forget;
+pub(crate) use publish::apply as publish;
 pub(crate) use run::{From, bake, mark_finished, resume};
 pub(crate) use systems::{BucketStore, Cloud};
 pub(crate) use undo::{CloudUndo, command};

@@ -21,7 +21,8 @@ use super::machine::Running;
 use super::systems::Cloud;
 use super::taken::{self, Taken};
 use super::{
-    bucket, builder, capture, check, connect, hold, key_pair, machine, prove, provision, seal,
+    bucket, builder, capture, check, connect, hold, key_pair, machine, prove, provision, publish,
+    seal,
 };
 use super::{security_group, teardown};
 use crate::journal::{Hub, Journal, Masker, Past};
@@ -151,8 +152,11 @@ async fn see_through(ctx: &Context, from: From) -> BakeReport {
     };
     let (finished, mut error) = match worked {
         Ok(proven) => {
-            let marked = ctx.phase("finish", finish(ctx, &proven.image)).await;
-            (Some(proven), marked.err())
+            let ended = match ctx.phase("finish", finish(ctx, &proven.image)).await {
+                Ok(()) => publish_phase(ctx, &proven.image).await,
+                Err(error) => Err(error),
+            };
+            (Some(proven), ended.err())
         }
         Err(error) => (None, Some(error)),
     };
@@ -449,6 +453,13 @@ async fn finish(ctx: &Context, image: &Image) -> Result<(), Error> {
     .await
 }
 
+async fn publish_phase(ctx: &Context, image: &Image) -> Result<(), Error> {
+    if ctx.prepared.recipe.publish.is_empty() {
+        return Ok(());
+    }
+    ctx.phase("publish", publish::publish(ctx, image)).await
+}
+
 /// The snapshots too: they stay when somebody deregisters the image, and a sweep
 /// must know them from those of an image that came to nothing.
 pub(crate) async fn mark_finished(
@@ -482,7 +493,8 @@ async fn end(
 ) -> BakeReport {
     let closing = match (unreleased.is_empty(), &image) {
         (false, _) => Closing::Leaking,
-        // Perhaps not marked as finished, which a sweep makes up for.
+        // Perhaps not marked as finished, or not published: whoever takes it up, or
+        // a sweep, makes up for that.
         (true, Some(_)) if error.is_some() => Closing::Leaking,
         (true, Some(_)) => Closing::Finished,
         (true, None) => Closing::Undone,

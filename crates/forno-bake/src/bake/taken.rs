@@ -227,6 +227,9 @@ impl BakeFolder {
         };
         let fold = history.fold;
         match fold.closing() {
+            Some(forno_saga::Closing::Leaking) if fold.is_past_return() => {
+                return Some(Outlook::Resume);
+            }
             Some(forno_saga::Closing::Leaking) => return Some(Outlook::Sweep),
             Some(_) => return None,
             None => {}

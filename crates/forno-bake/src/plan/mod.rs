@@ -6,6 +6,7 @@ mod ingress;
 mod network;
 mod preflight;
 mod prepare;
+mod publish;
 mod saved;
 mod source;
 mod steps;

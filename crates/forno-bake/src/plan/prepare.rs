@@ -458,7 +458,9 @@ impl Prepared {
             group: self.ground.groups.is_empty().then(|| self.new_group()),
             launch,
         };
-        ask(gateway, &calls).await
+        let mut found = ask(gateway, &calls).await?;
+        found.extend(super::publish::ask(gateway, &self.recipe, &self.source).await?);
+        Ok(found)
     }
 
     fn view(&self, preflight: Vec<Preflight>) -> Plan {
@@ -484,6 +486,7 @@ impl Prepared {
                 .collect(),
             digest: Some(self.digest.clone()),
             change: self.change.clone(),
+            publish: self.recipe.publish.clone(),
             steps: self.steps.clone(),
             preflight,
             warnings: self.warnings.clone(),
@@ -538,6 +541,7 @@ fn unsettled(
         change: Change::Base {
             recipe: base.to_owned(),
         },
+        publish: recipe.publish.clone(),
         steps: announce(recipe, survey.connect, survey.ground.groups.is_empty()),
         preflight: Vec::new(),
         warnings: survey.warnings,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use forno_aws::{Identity, Image, SecurityGroupId, Tags, VpcId};
 use forno_events::BakeId;
-use forno_recipe::{Connect, Digest, Recipe, VarOrigin, VarValue};
+use forno_recipe::{Connect, Digest, Publish, Recipe, VarOrigin, VarValue};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,9 @@ pub(crate) struct Saved {
     builder_tags: Tags,
     pub(crate) digest: Digest,
     change: Change,
+    /// Wanted by whoever brings the bake to its end without the recipe.
+    #[serde(default)]
+    pub(crate) publish: Publish,
 }
 
 /// Where a recipe was read, and what it was given.
@@ -124,6 +127,7 @@ impl Prepared {
             builder_tags: self.builder_tags.clone(),
             digest: self.digest.clone(),
             change: self.change.clone(),
+            publish: self.recipe.publish.clone(),
         }
     }
 

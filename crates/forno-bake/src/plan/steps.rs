@@ -27,6 +27,7 @@ pub(crate) mod ids {
         prover = "test-machine";
         prover_connect = "test-connect";
         finish = "finish";
+        publish = "publish";
         teardown = "teardown";
     }
 
@@ -88,6 +89,9 @@ pub(super) fn announce(recipe: &Recipe, connect: Connect, makes_group: bool) -> 
         add(ids::test(index), &test.name, "prove");
     }
     add(ids::finish(), "mark the image as finished", "prove");
+    if !recipe.publish.is_empty() {
+        add(ids::publish(), "publish the image", "publish");
+    }
     add(ids::teardown(), "remove everything temporary", "teardown");
     steps
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use forno_events::StepInfo;
-use forno_recipe::Digest;
+use forno_recipe::{Digest, Publish};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,8 @@ pub struct Plan {
     /// Unknown while the source is.
     pub digest: Option<Digest>,
     pub change: Change,
+    /// Who may use the image, and for how long.
+    pub publish: Publish,
     pub steps: Vec<StepInfo>,
     pub preflight: Vec<Preflight>,
     /// What a person should know and nothing stops at.

@@ -1,12 +1,13 @@
 //! Bakes of this machine whose process is gone. Their ledgers say what may exist,
 //! also what nobody was answered about.
 
-use forno_aws::TagMatch;
+use forno_aws::{Image, TagMatch};
 use forno_events::{BakeId, Resource};
 use forno_saga::{Closing, Effect, Ledger, Phase, Saga};
 
 use super::{Fate, Known, Standing, Sweep};
-use crate::bake::{IMAGE, PlaceOf, forget, mark_finished, resource};
+use crate::bake::{IMAGE, PlaceOf, forget, mark_finished, publish, resource};
+use crate::plan::Saved;
 use crate::{BakeFolder, Error, ErrorKind, names};
 
 const REASON: &str = "the process of its bake is gone";
@@ -165,6 +166,7 @@ impl Sweep<'_> {
                 Some(image) => {
                     let marked = mark_finished(self.gateway, image).await;
                     marked.map_err(|error| ErrorKind::Capture(error.to_string()))?;
+                    self.publish(folder, image).await?;
                     Fate::Finished
                 }
                 None => Fate::Spared {
@@ -183,6 +185,27 @@ impl Sweep<'_> {
         forget(bake);
         saga.close(closing).await.map_err(Error::new)?;
         Ok(closing)
+    }
+}
+
+impl Sweep<'_> {
+    /// As its recipe said when the bake began.
+    async fn publish(&self, folder: &BakeFolder, image: &Image) -> Result<(), Error> {
+        let Some(saved) = folder.plan()?.filter(Saved::is_known) else {
+            return Ok(());
+        };
+        let published = publish(self.gateway, image, &saved.publish, saved.started).await;
+        published.map_err(|error| {
+            let hint = error.hint();
+            let error = Error::new(ErrorKind::Publish(format!(
+                "{} is finished, and not published: {error}",
+                image.id
+            )));
+            match hint {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            }
+        })
     }
 }
 

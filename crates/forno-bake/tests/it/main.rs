@@ -9,6 +9,7 @@ mod fire;
 mod keep;
 mod machine;
 mod nightly;
+mod publish;
 mod resume;
 mod rig;
 mod sweep;

@@ -28,6 +28,11 @@ command = "true"
 run = "true"
 "#;
 
+const PUBLISH: &str = r#"
+[publish]
+deprecate_in = "30d"
+"#;
+
 /// Whether keys can be kept for another process here.
 fn has_keyring() -> bool {
     let name = format!("forno-test:{}:can", std::process::id());
@@ -115,7 +120,7 @@ async fn at_whichever_step_it_is_killed_it_goes_on() {
         return;
     }
     let rig = Rig::start().await;
-    let recipe = rig.recipe("one", RECIPE);
+    let recipe = rig.recipe("one", &format!("{RECIPE}{PUBLISH}"));
     for (finished, at) in [
         "connect",
         "step-01",
@@ -129,6 +134,7 @@ async fn at_whichever_step_it_is_killed_it_goes_on() {
         "test-connect",
         "test-01",
         "finish",
+        "publish",
         "teardown",
     ]
     .into_iter()

@@ -5,7 +5,7 @@ use std::process;
 use forno_bake::{
     Change, Engine, ExitCode, Plan, PlannedSource, PreflightOutcome, RunOptions, Settings,
 };
-use forno_recipe::Unset;
+use forno_recipe::{DeregistrationProtection, Publish, Unset};
 use forno_report::Mode;
 use forno_saga::{Ladder, Rung};
 
@@ -156,6 +156,7 @@ fn facts(plan: &Plan) -> Vec<(&'static str, Vec<String>)> {
                 .map(|step| format!("{:<10} {}", step.phase, step.name))
                 .collect(),
         ),
+        ("publish", publish(&plan.publish)),
         ("allowed", vec![calls(PreflightOutcome::Allowed)]),
         ("unclear", vec![calls(PreflightOutcome::Unclear)]),
     ];
@@ -170,6 +171,40 @@ fn facts(plan: &Plan) -> Vec<(&'static str, Vec<String>)> {
     }
     facts.retain(|(_, lines)| !lines.is_empty());
     facts
+}
+
+/// What becomes of the image besides staying in its account.
+fn publish(wanted: &Publish) -> Vec<String> {
+    let mut lines = Vec::new();
+    if wanted.public {
+        lines.push("anybody may start machines from it".to_owned());
+    }
+    let listed = [
+        ("accounts", &wanted.accounts),
+        ("organizations", &wanted.organizations),
+        ("units", &wanted.organizational_units),
+    ];
+    for (what, who) in listed {
+        if !who.is_empty() {
+            lines.push(format!("{what} {}", who.join(", ")));
+        }
+    }
+    if wanted.share_snapshots {
+        lines.push("its snapshots too".to_owned());
+    }
+    if let Some(after) = wanted.deprecate_in {
+        lines.push(format!("deprecated after {after}"));
+    }
+    match wanted.deregistration_protection {
+        Some(DeregistrationProtection::WithCooldown) => {
+            lines.push("protected against deregistration, with a cooldown".to_owned());
+        }
+        Some(DeregistrationProtection::WithoutCooldown) => {
+            lines.push("protected against deregistration".to_owned());
+        }
+        None => {}
+    }
+    lines
 }
 
 /// Types in the order in which they are tried, each in every subnet.

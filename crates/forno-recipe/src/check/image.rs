@@ -1,4 +1,4 @@
-//! `[image]`, `[source]` and `[publish]`: names that AWS accepts, and one start.
+//! `[image]` and `[source]`: names that AWS accepts, and one start.
 
 use std::collections::BTreeMap;
 
@@ -346,19 +346,4 @@ fn check_search(checks: &mut Checks<'_>, source: SourceTable) -> Option<Source> 
             .collect(),
         include_deprecated: source.include_deprecated,
     })
-}
-
-/// Every key of `[publish]` promises something that would not happen.
-pub(super) fn refuse_publish(checks: &mut Checks<'_>) {
-    let root = checks.root;
-    for entry in root.get("publish").into_iter().flat_map(Node::entries) {
-        if ["regions", "accounts", "deprecate_in", "channel"].contains(&entry.key.as_str()) {
-            checks.bad(
-                Problem::new(format!("`publish.{}` is not available yet", entry.key))
-                    .at(entry.key_span.clone())
-                    .label("would not happen")
-                    .help("images get their tags and stay private in their region; publish them by other means for now"),
-            );
-        }
-    }
 }

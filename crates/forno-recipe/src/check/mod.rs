@@ -8,6 +8,7 @@ mod assertion;
 mod builder;
 mod files;
 mod image;
+mod publish;
 mod seal;
 mod step;
 
@@ -92,10 +93,10 @@ pub(crate) fn recipe(
         walk,
     };
     let image = image::check(&mut checks, file.image, file.source);
-    image::refuse_publish(&mut checks);
     let architecture = image.as_ref().map(|image| image.architecture);
     let builder = builder::check(&mut checks, file.builder, architecture.unwrap_or_default());
     let prove = builder::check_prove(&mut checks, file.prove, &builder);
+    let publish = publish::check(&mut checks, file.publish.unwrap_or_default(), &builder);
     let steps = step::check(&mut checks, file.step);
     let checked = assertion::check(&mut checks, file.check);
     let seal = seal::check(&mut checks, file.seal);
@@ -119,6 +120,7 @@ pub(crate) fn recipe(
         seal,
         prove,
         tests,
+        publish,
         digest_key: inputs.digest_key.clone(),
     })
 }

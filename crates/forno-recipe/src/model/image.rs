@@ -7,7 +7,6 @@ use serde::Deserialize;
 
 use super::Architecture;
 use crate::text::{Late, Words};
-use crate::units::Period;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -127,22 +126,4 @@ pub(crate) enum VarType {
     Integer,
     Float,
     Bool,
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused, whatever it says")]
-pub(crate) struct PublishTable {
-    /// Not available yet: regions to which the image is copied.
-    #[serde(default)]
-    pub(crate) regions: Vec<String>,
-    /// Not available yet: accounts that may start machines from the image.
-    #[serde(default)]
-    pub(crate) accounts: Vec<String>,
-    /// Not available yet: after how long the image counts as deprecated.
-    #[serde(default)]
-    pub(crate) deprecate_in: Option<Period>,
-    /// Not available yet: the channel that points to the newest image.
-    #[serde(default)]
-    pub(crate) channel: Option<String>,
 }

@@ -8,6 +8,7 @@
 mod assertion;
 mod builder;
 mod image;
+mod publish;
 mod seal;
 mod step;
 mod top;
@@ -17,14 +18,14 @@ pub use assertion::{
     Protocol, ServiceAssertion, UserAssertion,
 };
 pub use builder::{Architecture, Connect, Disk, Imds, ImdsTokens, Timeouts, VolumeType};
+pub use publish::DeregistrationProtection;
 pub use seal::{SealAllow, SealItem};
 pub use step::OnFailure;
 
 pub(crate) use assertion::{CheckEntry, ProveTable, TestEntry, TestKindEntry};
 pub(crate) use builder::{BuilderTable, SsmFiles, SsmTable};
-pub(crate) use image::{
-    ImageTable, PublishTable, SourceTable, VarDefault, VarEntry, VarSpec, VarType,
-};
+pub(crate) use image::{ImageTable, SourceTable, VarDefault, VarEntry, VarSpec, VarType};
+pub(crate) use publish::PublishTable;
 pub(crate) use seal::SealTable;
 pub(crate) use step::{ActionEntry, AnsibleEntry, FileEntry, ShellEntry, StepEntry};
 pub(crate) use top::{ProjectFile, RecipeFile};

@@ -46,8 +46,8 @@ pub(crate) struct RecipeFile {
     /// What must hold on a machine started from the new image. Each has `run`,
     /// or one of the assertions of `[[check]]`.
     pub(crate) test: Vec<Option<TestEntry>>,
-    /// Where the image goes. Known but not available yet: an image stays
-    /// private in the region in which it was made, and carries its tags.
+    /// Who may use the image, and for how long. Without it the image stays private
+    /// in the account that made it.
     pub(crate) publish: Option<PublishTable>,
 }
 

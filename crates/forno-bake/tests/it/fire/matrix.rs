@@ -31,6 +31,12 @@ shell = { run = "echo hello" }
 command = "true"
 [[test]]
 run = "true"
+[builder]
+disk = { encrypted = false }
+[publish]
+accounts = ["111122223333"]
+share_snapshots = true
+deprecate_in = "30d"
 "#;
 
 /// Between two looks. Each look is a call, and a hundred that are all alike would

@@ -1,0 +1,43 @@
+//! Who may use the image, and for how long.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::Period;
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[serde(default)]
+pub(crate) struct PublishTable {
+    /// Accounts that may start machines from the image, twelve digits each.
+    pub(crate) accounts: Vec<String>,
+    /// AWS Organizations whose accounts all may, by their ARNs.
+    pub(crate) organizations: Vec<String>,
+    /// Organizational units whose accounts all may, by their ARNs.
+    pub(crate) organizational_units: Vec<String>,
+    /// Whether everybody may. The region's block public access for AMIs must be off.
+    pub(crate) public: bool,
+    /// Whether `accounts` may also make volumes of the image's snapshots, which they
+    /// need to copy the image.
+    pub(crate) share_snapshots: bool,
+    /// After how long, from the bake's beginning, the image counts as deprecated: at
+    /// most `366d`. A deprecated image works as before, but others do not find it
+    /// any more. Default: never.
+    pub(crate) deprecate_in: Option<Period>,
+    /// Protects the image against deregistration, by forno too, until the protection
+    /// is taken off. Default: not.
+    pub(crate) deregistration_protection: Option<DeregistrationProtection>,
+    /// Not available yet: regions to which the image is copied.
+    pub(crate) regions: Vec<String>,
+    /// Not available yet: the channel that points to the newest image.
+    pub(crate) channel: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeregistrationProtection {
+    /// It ends as soon as it is taken off.
+    WithoutCooldown,
+    /// It goes on for 24 hours after it was taken off.
+    WithCooldown,
+}
