@@ -4,8 +4,9 @@
 //! (the SDK has none beyond connecting). The behaviour version is pinned: an update
 //! of the SDK must not change how forno waits or repeats.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -42,6 +43,10 @@ pub struct Gateway {
 }
 
 struct Shared {
+    config: SdkConfig,
+    for_machines: Option<String>,
+    poll_spacing: Duration,
+    elsewhere: Mutex<BTreeMap<String, Gateway>>,
     region: String,
     endpoint_url: Option<String>,
     credentials: SharedCredentialsProvider,
@@ -105,7 +110,48 @@ impl Gateway {
             .provide_credentials()
             .await
             .map_err(|error| credentials_error(&region, &error))?;
+        if let Some(url) = &for_machines {
+            check_endpoint(url)?;
+        }
+        Ok(Self::of(
+            config,
+            region,
+            credentials,
+            for_machines,
+            limits.poll_spacing,
+        ))
+    }
 
+    /// The same identity in another region, by clients of its own that are made once.
+    pub fn in_region(&self, region: &str) -> Self {
+        if region == self.region() {
+            return self.clone();
+        }
+        let mut elsewhere = self
+            .inner
+            .elsewhere
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let there = elsewhere.entry(region.to_owned()).or_insert_with(|| {
+            let config = self.inner.config.to_builder();
+            Self::of(
+                config.region(Region::new(region.to_owned())).build(),
+                region.to_owned(),
+                self.inner.credentials.clone(),
+                self.inner.for_machines.clone(),
+                self.inner.poll_spacing,
+            )
+        });
+        there.clone()
+    }
+
+    fn of(
+        config: SdkConfig,
+        region: String,
+        credentials: SharedCredentialsProvider,
+        for_machines: Option<String>,
+        poll_spacing: Duration,
+    ) -> Self {
         let harmless = HarmlessIsFree::default();
         let ec2 = aws_sdk_ec2::config::Builder::from(&config)
             .retry_classifier(NoRetryForCapacity)
@@ -119,12 +165,9 @@ impl Gateway {
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .interceptor(harmless.clone());
-        let s3_for_machines = match for_machines {
+        let s3_for_machines = match &for_machines {
             None => s3.clone(),
-            Some(url) => {
-                check_endpoint(&url)?;
-                s3.clone().endpoint_url(url).force_path_style(true)
-            }
+            Some(url) => s3.clone().endpoint_url(url).force_path_style(true),
         };
         let ssm = aws_sdk_ssm::config::Builder::from(&config)
             .interceptor(harmless.clone())
@@ -146,7 +189,7 @@ impl Gateway {
             ssm: aws_sdk_ssm::Client::from_conf(ssm),
             sts: aws_sdk_sts::Client::from_conf(sts),
         };
-        let spacing = limits.poll_spacing;
+        let spacing = poll_spacing;
         let of = clients.clone();
         let instances = Batcher::start(spacing, move |ids| {
             let clients = of.clone();
@@ -162,17 +205,21 @@ impl Gateway {
             let clients = of.clone();
             async move { crate::snapshot::describe(&clients, &ids).await }
         });
-        Ok(Self {
+        Self {
             inner: Arc::new(Shared {
                 region,
                 endpoint_url: config.endpoint_url().map(str::to_owned),
+                config,
+                for_machines,
+                poll_spacing,
+                elsewhere: Mutex::default(),
                 credentials,
                 clients,
                 instances,
                 images,
                 snapshots,
             }),
-        })
+        }
     }
 
     pub fn region(&self) -> &str {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use aws_sdk_ec2::operation::copy_image::CopyImageError;
 use aws_sdk_ec2::operation::create_image::CreateImageError;
 use aws_sdk_ec2::operation::create_image::builders::CreateImageFluentBuilder;
 use aws_sdk_ec2::operation::deregister_image::DeregisterImageError;
@@ -140,6 +141,22 @@ pub struct NewImage {
     pub tags: Tags,
     /// What shall differ from the instance's own volumes.
     pub volumes: Vec<Volume>,
+}
+
+/// An image to be copied into another region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageCopy {
+    pub source: ImageId,
+    pub source_region: String,
+    /// The same call with the same token makes no second copy.
+    pub client_token: String,
+    /// Unique in account and region.
+    pub name: String,
+    pub description: Option<String>,
+    /// On the copy and on its snapshots, from the first moment.
+    pub tags: Tags,
+    /// A key of the region; the copy is encrypted with it.
+    pub kms_key_id: Option<String>,
 }
 
 /// What a deregistration left.
@@ -284,6 +301,35 @@ impl Gateway {
                     .specifications(&[ResourceType::Image, ResourceType::Snapshot]),
             )
             .set_block_device_mappings((!volumes.is_empty()).then_some(volumes))
+    }
+
+    /// Starts a copy into the gateway's own region.
+    pub async fn copy_image(&self, copy: &ImageCopy) -> Result<ImageId, Error> {
+        let call = self.call("CopyImage").on(&copy.source);
+        let reply = self
+            .clients()
+            .ec2
+            .copy_image()
+            .source_image_id(copy.source.as_str())
+            .source_region(&copy.source_region)
+            .client_token(&copy.client_token)
+            .name(&copy.name)
+            .set_description(copy.description.clone())
+            .set_encrypted(copy.kms_key_id.is_some().then_some(true))
+            .set_kms_key_id(copy.kms_key_id.clone())
+            .set_tag_specifications(
+                copy.tags
+                    .specifications(&[ResourceType::Image, ResourceType::Snapshot]),
+            )
+            .customize()
+            .interceptor(call.watch::<CopyImageError>())
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        let id = reply
+            .image_id
+            .ok_or_else(|| call.malformed("no image id in it"))?;
+        ImageId::new(id).map_err(|error| call.malformed(error))
     }
 
     /// Removes an image and the snapshots under it.

@@ -62,7 +62,9 @@ pub use ids::{
     ImageId, InstanceId, InvalidId, KeyPairId, NetworkInterfaceId, SecurityGroupId, SnapshotId,
     SubnetId, VolumeId, VpcId,
 };
-pub use image::{Deregistered, Image, ImageBlockDevice, ImageSearch, ImageState, NewImage};
+pub use image::{
+    Deregistered, Image, ImageBlockDevice, ImageCopy, ImageSearch, ImageState, NewImage,
+};
 pub use instance::{Instance, InstanceState, StateReason};
 pub use instance_type::{Architecture, InstanceType};
 pub use key_pair::{KeyPair, NewKeyPair};

@@ -17,6 +17,7 @@ mod http;
 mod journal;
 mod manifest;
 mod names;
+pub mod packer_manifest;
 mod plan;
 mod reach;
 mod report;

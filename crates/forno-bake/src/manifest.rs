@@ -27,6 +27,9 @@ pub struct Manifest {
     pub image_name: String,
     pub snapshots: Vec<String>,
     pub region: String,
+    /// In other regions: the ids of the copies.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub copies: BTreeMap<String, String>,
     pub account: Option<String>,
     pub source_id: String,
     pub source_name: Option<String>,
@@ -52,6 +55,7 @@ impl Manifest {
     pub(crate) fn of(
         plan: &Saved,
         image: &Image,
+        copies: BTreeMap<String, String>,
         packages: Vec<Package>,
         phases: Vec<PhaseTime>,
         forno_version: &str,
@@ -64,6 +68,7 @@ impl Manifest {
             image_name: plan.ami_name.clone(),
             snapshots: image.snapshots().map(ToString::to_string).collect(),
             region: plan.region.clone(),
+            copies,
             account: plan.account(),
             source_id: plan.source.id.to_string(),
             source_name: plan.source.name.clone(),

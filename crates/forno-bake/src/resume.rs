@@ -244,7 +244,12 @@ impl Engine {
             emitter.emit(Event::StepStarted { step, attempt: 1 });
         }
         let found = self
-            .adopt(&taken.folder, Saga::new(taken.ledger.clone()), here)
+            .adopt(
+                &taken.folder,
+                Saga::new(taken.ledger.clone()),
+                here,
+                &emitter,
+            )
             .await?;
         let mut report = BakeReport {
             bake,
@@ -298,7 +303,8 @@ impl Engine {
             let written = image.map(|image| {
                 let packages = taken.folder.packages().unwrap_or_default();
                 let version = &self.settings().forno_version;
-                let manifest = Manifest::of(saved, &image, packages, past.phases, version);
+                let copies = bake::copies(&fold);
+                let manifest = Manifest::of(saved, &image, copies, packages, past.phases, version);
                 folder::write_json(&folder::manifest(&dir), &manifest)
             });
             if let Some(Err(error)) = written {

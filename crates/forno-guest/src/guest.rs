@@ -47,7 +47,8 @@ impl Guest {
     ///
     /// With [`StepContext::resume`] set, the first attempt is the one that was
     /// begun elsewhere: a script that still runs, or has ended meanwhile, is
-    /// taken up, one that had not begun yet begins; a playbook counts as failed; everything else is done again.
+    /// taken up, one that had not begun yet begins; a playbook and a local script count as
+    /// failed; everything else is done again.
     pub async fn run(&self, step: &Step, ctx: &StepContext) -> Result<StepReport, StepError> {
         let started = Instant::now();
         let mut resume = ctx.resume.as_ref();
@@ -171,13 +172,14 @@ impl Guest {
                 Action::Shell(_) => Ok(()),
                 Action::Upload(upload) => crate::file::upload(link, upload, &ctx).await,
                 Action::Download(download) => crate::file::download(link, download, &ctx).await,
-                Action::Ansible(_) if resume.is_some() => {
+                Action::Ansible(_) | Action::Local(_) if resume.is_some() => {
                     Err(StepError::new(StepErrorKind::CutOff {
                         what: what.to_owned(),
                         why: "the forno that ran it is gone".to_owned(),
                     }))
                 }
                 Action::Ansible(ansible) => crate::ansible::run(link, ansible, &ctx).await,
+                Action::Local(local) => crate::local::run(local, &ctx).await,
                 Action::Reboot => crate::reboot::run(link, step.timeout, &ctx).await,
                 Action::Assert(assertion) => crate::assertion::run(link, assertion, &ctx).await,
             }

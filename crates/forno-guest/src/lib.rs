@@ -14,8 +14,10 @@ mod context;
 mod error;
 mod file;
 mod guest;
+mod local;
 mod output;
 mod packages;
+mod process;
 mod ready;
 mod reboot;
 mod seal;
@@ -30,7 +32,7 @@ pub use packages::{Package, PackageManager};
 pub use ready::{CloudInit, ReadyOptions, ReadyReport};
 pub use seal::{Allowed, Finding, SealItem, SealOptions, SealReport, Unsearched};
 pub use step::{
-    Action, Ansible, Assertion, CommandAssertion, Download, FileAssertion, FileKind, Mismatch,
-    OnFailure, PackageAssertion, PortAssertion, Protocol, Script, SecretValue, ServiceAssertion,
-    Shell, Step, StepReport, Upload, UploadSource, UserAssertion,
+    Action, Ansible, Assertion, CommandAssertion, Download, FileAssertion, FileKind, Local,
+    Mismatch, OnFailure, PackageAssertion, PortAssertion, Protocol, Script, SecretValue,
+    ServiceAssertion, Shell, Step, StepReport, Upload, UploadSource, UserAssertion,
 };

@@ -70,15 +70,21 @@ pub(crate) async fn run(
     let tail = follow.tap.finish();
     match ended {
         Ok((exit, held)) => {
-            let judged = judge(shell, exit, tail).map_err(|error| error.explain(&**link));
+            let judged = judge(&shell.script, &shell.valid_exit_codes, exit, tail)
+                .map_err(|error| error.explain(&**link));
             (judged, held)
         }
         Err(error) => (Err(error.tail(tail)), None),
     }
 }
 
-fn judge(shell: &Shell, exit: Exit, tail: Vec<String>) -> Result<(), StepError> {
-    if matches!(exit, Exit::Code(code) if shell.valid_exit_codes.contains(&code)) {
+pub(crate) fn judge(
+    script: &Script,
+    valid_exit_codes: &[u32],
+    exit: Exit,
+    tail: Vec<String>,
+) -> Result<(), StepError> {
+    if matches!(exit, Exit::Code(code) if valid_exit_codes.contains(&code)) {
         return Ok(());
     }
     let hint = match exit {
@@ -90,7 +96,7 @@ fn judge(shell: &Shell, exit: Exit, tail: Vec<String>) -> Result<(), StepError> 
     };
     Err(StepError {
         kind: StepErrorKind::Exit {
-            what: script_name(&shell.script),
+            what: script_name(script),
             exit,
         },
         tail,
@@ -98,7 +104,7 @@ fn judge(shell: &Shell, exit: Exit, tail: Vec<String>) -> Result<(), StepError> 
     })
 }
 
-fn script_name(script: &Script) -> String {
+pub(crate) fn script_name(script: &Script) -> String {
     let name = match script {
         Script::Inline(_) => None,
         Script::File(path) => path.file_name().map(|n| n.to_string_lossy().into_owned()),

@@ -40,6 +40,7 @@ pub enum Action {
     Upload(Upload),
     Download(Download),
     Ansible(Ansible),
+    Local(Local),
     Reboot,
     Assert(Assertion),
 }
@@ -52,6 +53,7 @@ impl Action {
             Self::Upload(_) => "the upload",
             Self::Download(_) => "the download",
             Self::Ansible(_) => "the playbook",
+            Self::Local(_) => "the local script",
             Self::Reboot => "the restart",
             Self::Assert(_) => "the check",
         }
@@ -84,6 +86,20 @@ pub struct Shell {
 pub enum Script {
     Inline(SecretString),
     File(PathBuf),
+}
+
+/// A script on this machine, which bakes, and with its environment.
+#[derive(Clone, Debug)]
+pub struct Local {
+    pub script: Script,
+    pub args: Vec<SecretString>,
+    /// `None`: the script's own `#!` line, or `/bin/sh -e` without one.
+    pub interpreter: Option<Vec<String>>,
+    /// Exit codes that count as success.
+    pub valid_exit_codes: Vec<u32>,
+    pub env: BTreeMap<String, SecretString>,
+    /// Where it runs.
+    pub folder: PathBuf,
 }
 
 /// A file or folder to the machine.

@@ -12,14 +12,16 @@ use crate::quote::word;
 pub(crate) const MAX_COMMAND: usize = 96 * 1024;
 
 /// sshd makes each command the leader of a session; where a server does not,
-/// `setsid` does. `$1` is what follows, with its arguments after it.
+/// `setsid` does. `$1` is what follows, read by this very shell or by the new
+/// session's, with the same arguments.
 const LEAD: &str = r#"read -r a b c d g e </proc/self/stat
-if [ "$g" = "$$" ]; then exec sh -c "$@"; else exec setsid -w sh -c "$@"; fi"#;
+if [ "$g" != "$$" ]; then exec setsid -w sh -c "$1" "$0" "$@"; fi
+eval "$1""#;
 
-/// `$1` nonce, `$2` command, `$3` whether as root.
-const ANNOUNCE: &str = r#"printf '\001forno:%s:%s\n' "$1" "$$"
-if [ "$3" = root ] && [ "$(id -u)" != 0 ]; then exec sudo -n -- sh -c "$2"; fi
-exec sh -c "$2""#;
+/// `$2` nonce, `$3` command, `$4` whether as root.
+const ANNOUNCE: &str = r#"printf '\001forno:%s:%s\n' "$2" "$$"
+if [ "$4" = root ] && [ "$(id -u)" != 0 ]; then exec sudo -n -- sh -c "$3"; fi
+exec sh -c "$3""#;
 
 /// A script that ends a process group with its session and all descendants:
 /// `$1` group, `$2` tenths of a second between SIGTERM and SIGKILL.
@@ -60,7 +62,7 @@ exit 0"#;
 /// The line to be run by the login shell.
 pub(crate) fn wrap(command: &str, nonce: &str, root: bool) -> String {
     format!(
-        "exec sh -c {} forno {} forno {} {} {}",
+        "exec sh -c {} forno {} {} {} {}",
         word(LEAD),
         word(ANNOUNCE),
         word(nonce),

@@ -169,7 +169,7 @@ impl Files {
     fn collect(&mut self, recipe: &Recipe) {
         for step in &recipe.steps {
             match &step.action {
-                Action::Shell(shell) => match &shell.script {
+                Action::Shell(shell) | Action::Local(shell) => match &shell.script {
                     Script::File(path) | Script::Rendered { path, .. } => {
                         self.add(path, Used::File);
                     }

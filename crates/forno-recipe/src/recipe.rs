@@ -70,10 +70,16 @@ impl Recipe {
     }
 }
 
-/// Who may use the image, and for how long.
+/// Where the image goes, who may use it, and for how long.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Publish {
+    /// To which it is copied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<String>,
+    /// What copies are encrypted with, by region.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kms_key_ids: BTreeMap<String, String>,
     /// Accounts that may start machines from it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<String>,
@@ -94,7 +100,7 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// It stays as EC2 makes it: private, and current for ever.
+    /// It stays where and as EC2 makes it: private, and current for ever.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -265,6 +271,8 @@ pub enum Action {
     Upload(Upload),
     Download(Download),
     Ansible(Ansible),
+    /// On this machine; never as root.
+    Local(Shell),
     Reboot,
 }
 
@@ -275,6 +283,7 @@ impl Action {
             Self::Shell(_) => "shell",
             Self::Upload(_) | Self::Download(_) => "file",
             Self::Ansible(_) => "ansible",
+            Self::Local(_) => "local",
             Self::Reboot => "reboot",
         }
     }

@@ -262,7 +262,7 @@ fn what_is_not_available_yet_says_so() {
 [vars]
 key = { from = "ssm:/prod/key" }
 [publish]
-regions = ["sa-east-1"]
+channel = "candidate"
 "#,
     );
     assert_snapshot!(fixture.complaint());
@@ -289,6 +289,17 @@ share_snapshots = true
 "#,
     );
     assert_snapshot!("publish_encrypted", fixture.complaint());
+    let fixture = Fixture::below_head(
+        r#"
+[builder]
+disk = { kms_key_id = "alias/images" }
+[publish]
+regions = ["sa-east-1", "mars", "sa-east-1", "us-west-2"]
+kms_key_ids = { sa-east-1 = "alias/images", eu-west-1 = "alias/images" }
+accounts = ["111122223333"]
+"#,
+    );
+    assert_snapshot!("publish_regions", fixture.complaint());
     let fixture = Fixture::below_head("[publish]\npublic = true\n");
     assert_snapshot!("publish_public", fixture.complaint());
 }

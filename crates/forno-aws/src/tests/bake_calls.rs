@@ -2,8 +2,8 @@
 
 use super::endpoint::{Answer, Endpoint, instance_xml, ok, refused};
 use crate::{
-    Call, Cidr, Imds, IngressRule, Kind, Launch, LaunchPermissions, NewImage, NewKeyPair,
-    NewSecurityGroup, Tags, Verdict, Volume, VolumeType,
+    Call, Cidr, ImageCopy, Imds, IngressRule, Kind, Launch, LaunchPermissions, NewImage,
+    NewKeyPair, NewSecurityGroup, Tags, Verdict, Volume, VolumeType,
 };
 
 fn tags() -> Tags {
@@ -572,4 +572,39 @@ async fn an_image_is_handed_on_call_by_call() {
     );
     assert_eq!(requests[2].get("DeprecateAt"), Some("2031-01-02T03:04:05Z"));
     assert_eq!(requests[3].get("WithCooldown"), Some("true"));
+}
+
+#[tokio::test]
+async fn a_copy_is_asked_for_in_its_own_region() {
+    let endpoint =
+        Endpoint::with([ok("CopyImage", "<imageId>ami-0fedcba9876543210</imageId>")]).await;
+    let home = endpoint.gateway().await;
+    let there = home.in_region("sa-east-1");
+    assert_eq!(there.region(), "sa-east-1");
+    assert_eq!(there.in_region("sa-east-1").region(), "sa-east-1");
+    let copy = ImageCopy {
+        source: "ami-0123456789abcdef0".parse().unwrap(),
+        source_region: home.region().to_owned(),
+        client_token: "forno-copy".to_owned(),
+        name: "base-1".to_owned(),
+        description: None,
+        tags: tags(),
+        kms_key_id: Some("alias/images".to_owned()),
+    };
+    let id = there.copy_image(&copy).await.unwrap();
+    assert_eq!(id.as_str(), "ami-0fedcba9876543210");
+    let requests = endpoint.requests();
+    let request = &requests[0];
+    for (name, value) in [
+        ("SourceImageId", "ami-0123456789abcdef0"),
+        ("SourceRegion", home.region()),
+        ("ClientToken", "forno-copy"),
+        ("Name", "base-1"),
+        ("Encrypted", "true"),
+        ("KmsKeyId", "alias/images"),
+        ("TagSpecification.1.ResourceType", "image"),
+        ("TagSpecification.2.ResourceType", "snapshot"),
+    ] {
+        assert_eq!(request.get(name), Some(value), "{name}");
+    }
 }

@@ -164,11 +164,25 @@ impl Context {
             context.ansible_galaxy.clone_from(path);
         }
         context.cache.clone_from(&self.settings.cache);
+        let prepared = &self.prepared;
         for (name, value) in [
-            ("FORNO_BAKE", self.prepared.bake.as_str()),
-            ("FORNO_IMAGE", self.prepared.recipe.name.as_str()),
+            ("FORNO_BAKE", prepared.bake.as_str()),
+            ("FORNO_IMAGE", prepared.recipe.name.as_str()),
+            ("FORNO_AMI_NAME", prepared.ami_name.as_str()),
+            ("FORNO_REGION", prepared.region.as_str()),
+            ("FORNO_SOURCE_AMI", prepared.source.id.as_str()),
+            (
+                "FORNO_SOURCE_AMI_NAME",
+                prepared.source.name.as_deref().unwrap_or(""),
+            ),
         ] {
             context.env.insert(name.to_owned(), value.into());
+        }
+        if let Some(machine) = self.machine() {
+            let id = machine.machine.id.as_str();
+            context
+                .env
+                .insert("FORNO_INSTANCE_ID".to_owned(), id.into());
         }
         context
     }
@@ -251,7 +265,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn heard(step: &StepId, beat: Heartbeat) -> Event {
+pub(super) fn heard(step: &StepId, beat: Heartbeat) -> Event {
     Event::Waiting {
         step: step.clone(),
         what: beat.what,

@@ -15,6 +15,8 @@ pub(crate) const KEY_PAIR: &str = "key-pair";
 pub(crate) const SECURITY_GROUP: &str = "security-group";
 pub(crate) const INSTANCE: &str = "instance";
 pub(crate) const IMAGE: &str = "image";
+/// A copy of the image in another region.
+pub(crate) const COPY: &str = "image-copy";
 /// A bucket of our own.
 pub(crate) const BUCKET: &str = "bucket";
 /// What lies below a prefix of somebody else's bucket: `BUCKET/PREFIX/`.
@@ -74,6 +76,15 @@ pub(crate) struct NamedIntent {
     pub(crate) step: String,
     /// The unique name of a key pair, a security group or an image.
     pub(crate) name: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct CopyIntent {
+    pub(crate) step: String,
+    pub(crate) name: String,
+    /// Where it is to be.
+    pub(crate) region: String,
+    pub(crate) client_token: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -138,6 +149,12 @@ pub(crate) fn id(effect: &Effect) -> Option<String> {
     Some(made.id)
 }
 
+/// Where it lies, if not where the bake does.
+pub(crate) fn region(effect: &Effect) -> Option<String> {
+    let intent: CopyIntent = read(&effect.intent).ok()?;
+    Some(intent.region)
+}
+
 /// The effect as events name it.
 pub(crate) fn resource(effect: &Effect, region: &str) -> Resource {
     let id = id(effect)
@@ -150,6 +167,6 @@ pub(crate) fn resource(effect: &Effect, region: &str) -> Resource {
     Resource {
         kind: effect.kind.clone(),
         id,
-        region: region.to_owned(),
+        region: self::region(effect).unwrap_or_else(|| region.to_owned()),
     }
 }

@@ -2,6 +2,7 @@
 //! templates and without knowing recipes.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use forno_guest::{self as guest, SecretValue, StepError};
 use forno_recipe::{self as recipe, Text};
@@ -9,7 +10,8 @@ use secrecy::SecretString;
 
 use crate::{Error, ErrorKind};
 
-pub(super) fn step(step: &recipe::Step) -> guest::Step {
+/// `folder` is where the recipe lies.
+pub(super) fn step(step: &recipe::Step, folder: &Path) -> guest::Step {
     guest::Step {
         name: step.name.clone(),
         timeout: step.timeout.get(),
@@ -20,7 +22,7 @@ pub(super) fn step(step: &recipe::Step) -> guest::Step {
             recipe::OnFailure::Continue => guest::OnFailure::Continue,
             recipe::OnFailure::Ask => guest::OnFailure::Ask,
         },
-        action: action(&step.action),
+        action: action(&step.action, folder),
     }
 }
 
@@ -49,7 +51,7 @@ pub(super) fn test(test: &recipe::Test) -> guest::Step {
     }
 }
 
-fn action(action: &recipe::Action) -> guest::Action {
+fn action(action: &recipe::Action, folder: &Path) -> guest::Action {
     match action {
         recipe::Action::Shell(one) => guest::Action::Shell(shell(one)),
         recipe::Action::Upload(one) => guest::Action::Upload(upload(one)),
@@ -58,7 +60,27 @@ fn action(action: &recipe::Action) -> guest::Action {
             to: one.to.absolute.clone(),
         }),
         recipe::Action::Ansible(one) => guest::Action::Ansible(ansible(one)),
+        recipe::Action::Local(one) => guest::Action::Local(local(one, folder)),
         recipe::Action::Reboot => guest::Action::Reboot,
+    }
+}
+
+fn local(one: &recipe::Shell, folder: &Path) -> guest::Local {
+    let guest::Shell {
+        script,
+        args,
+        interpreter,
+        valid_exit_codes,
+        env,
+        sudo: _,
+    } = shell(one);
+    guest::Local {
+        script,
+        args,
+        interpreter,
+        valid_exit_codes,
+        env,
+        folder: folder.to_owned(),
     }
 }
 

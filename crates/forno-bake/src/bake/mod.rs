@@ -7,6 +7,7 @@ mod capture;
 mod check;
 mod connect;
 mod context;
+mod copy;
 mod door;
 mod effects;
 mod guest_steps;
@@ -34,7 +35,7 @@ pub(crate) use effects::{
     id, intent, resource,
 };
 pub(crate) use key_pair::forget;
-pub(crate) use publish::apply as publish;
+pub(crate) use publish::{Publication, copies, lacks_copies};
 pub(crate) use run::{From, bake, mark_finished, resume};
 pub(crate) use systems::{BucketStore, Cloud};
 pub(crate) use undo::{CloudUndo, command};

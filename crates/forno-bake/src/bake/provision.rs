@@ -1,5 +1,6 @@
 //! Phase 5: the steps of the recipe, in order.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,6 +17,9 @@ use crate::plan::ids;
 use crate::{Answer, Ask, Error, ErrorKind, OnFailure, Question};
 
 pub(super) async fn provision(ctx: &Context, builder: &Connected) -> Result<(), Error> {
+    let file = &ctx.prepared.recipe.file;
+    let folder = file.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new("."));
     for (index, one) in ctx.prepared.recipe.steps.iter().enumerate() {
         let id = ids::step(index);
         if ctx.has_passed(&id, &builder.machine.effect) {
@@ -27,7 +31,7 @@ pub(super) async fn provision(ctx: &Context, builder: &Connected) -> Result<(), 
                 step: name.clone(),
                 error,
             };
-            match run(ctx, builder, &id, &step(one), failed).await {
+            match run(ctx, builder, &id, &step(one, folder), failed).await {
                 Ok(_) => break,
                 // `--on-failure ask`: fix it by `forno shell`, and try again.
                 Err(error) if again(ctx, &name, &error).await => {}

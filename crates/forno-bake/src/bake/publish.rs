@@ -1,57 +1,174 @@
-//! Phase 10: what is finished is handed to those whom the recipe names.
+//! Phase 10: what is finished goes where the recipe says, and to whom.
 //!
 //! After the mark of a finished image, so that nobody gets one that still could be
-//! undone. Every call can be made again, so a process that takes the bake up, or a
-//! sweep, simply does it all.
+//! undone; of each region first the copy, then its mark, and those who may use it last.
+//! Every call can be made again, and what a region has already is not made twice, so a
+//! process that takes the bake up does what is left. A region that fails stops no other.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use forno_aws::{Gateway, Image, Kind, LaunchPermissions};
+use forno_aws::{Gateway, Image, Kind, LaunchPermissions, Wait};
+use forno_events::{Emitter, Event, StepId};
 use forno_recipe::{DeregistrationProtection, Publish};
-use forno_saga::Rung;
+use forno_saga::{Fold, Ladder, Phase, Rung, Saga};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, of_wait};
-use crate::plan::ids;
-use crate::{Error, ErrorKind};
+use super::context::{Context, heard, of_wait};
+use super::copy::Copies;
+use super::effects::{self, COPY};
+use super::run::mark_finished;
+use crate::plan::{Saved, ids};
+use crate::{Error, ErrorKind, ExitCode, Settings};
 
-/// For all of it together.
+/// For the calls of one region together.
 const LIMIT: Duration = Duration::from_mins(5);
 
 /// As a step of the bake.
 pub(super) async fn publish(ctx: &Context, image: &Image) -> Result<(), Error> {
-    let wanted = &ctx.prepared.recipe.publish;
+    let saved = ctx.prepared.save();
+    let publication = Publication {
+        saga: &ctx.saga,
+        home: &ctx.gateway,
+        saved: &saved,
+        settings: &ctx.settings,
+        ladder: &ctx.ladder,
+        listener: Some(&ctx.emitter),
+        step: ids::publish(),
+    };
     let step = ids::publish();
-    ctx.step(&step, async {
-        // As little to be stopped half-way as the mark before it.
-        let wait = ctx
-            .wait(&step, "the image to be published", LIMIT)
-            .of(&image.id)
-            .cancelled_by(CancellationToken::new());
-        let publishing = wait.while_refused(may_pass, || {
-            apply(&ctx.gateway, image, wanted, ctx.prepared.started)
-        });
-        tokio::select! {
-            published = publishing => published.map_err(|error| of_wait(&error, |text| failed(image, &text))),
-            () = ctx.ladder.reached(Rung::GiveUp) => Err(Error::new(failed(image, "given up"))),
-        }
-        .map_err(|error| {
-            let again = format!("`forno resume {}` tries it again", ctx.prepared.bake);
-            match error.hint() {
-                Some(hint) => error.with_hint(format!("{hint}; {again}")),
-                None => error.with_hint(again),
-            }
-        })
-    })
-    .await
+    ctx.step(&step, publication.make(image)).await
 }
 
-fn failed(image: &Image, why: &str) -> ErrorKind {
-    ErrorKind::Publish(format!(
-        "{} is finished, and not published: {why}",
-        image.id
-    ))
+/// Where the copies of a bake are: their ids by region.
+pub(crate) fn copies(fold: &Fold) -> BTreeMap<String, String> {
+    let kept = |effect: &&forno_saga::Effect| effect.kind == COPY && effect.phase == Phase::Kept;
+    let of = fold.effects().iter().filter(kept);
+    of.filter_map(|effect| Some((effects::region(effect)?, effects::id(effect)?)))
+        .collect()
+}
+
+/// Whether everything is where the recipe wants it.
+pub(crate) fn lacks_copies(fold: &Fold, wanted: &Publish, home: &str) -> bool {
+    let there = copies(fold);
+    let mut regions = wanted.regions.iter().filter(|region| *region != home);
+    regions.any(|region| !there.contains_key(region))
+}
+
+/// The publishing of one image, by whichever process.
+pub(crate) struct Publication<'a> {
+    pub(crate) saga: &'a Saga,
+    pub(crate) home: &'a Gateway,
+    pub(crate) saved: &'a Saved,
+    pub(crate) settings: &'a Settings,
+    pub(crate) ladder: &'a Ladder,
+    /// Who hears of the copies that are made. Without one none is: only what is there
+    /// is marked and handed on.
+    pub(crate) listener: Option<&'a Emitter>,
+    pub(crate) step: StepId,
+}
+
+impl Publication<'_> {
+    pub(crate) async fn make(&self, image: &Image) -> Result<(), Error> {
+        let home = self.home.region();
+        let regions = self.saved.publish.regions.iter();
+        let elsewhere = regions.filter(|region| *region != home);
+        let copies = Copies::new(self, image);
+        let (at_home, others) = tokio::join!(
+            self.hand_on(self.home, image),
+            futures::future::join_all(elsewhere.map(|region| self.in_region(region, &copies))),
+        );
+        let failed: Vec<Error> = std::iter::once(at_home)
+            .chain(others)
+            .filter_map(Result::err)
+            .collect();
+        let Some(first) = failed.first() else {
+            return Ok(());
+        };
+        let again = format!("`forno resume {}` does what is left", self.saved.bake);
+        let hint = match first.hint() {
+            Some(hint) => format!("{hint}; {again}"),
+            None => again,
+        };
+        if let Some(stopped) = failed
+            .iter()
+            .find(|error| error.exit_code() == ExitCode::Interrupted)
+        {
+            return Err(Error::cancelled(stopped.to_string()).with_hint(hint));
+        }
+        let why: Vec<String> = failed.iter().map(ToString::to_string).collect();
+        Err(Error::new(ErrorKind::Publish(format!(
+            "{} is finished, and not published: {}",
+            image.id,
+            why.join("; ")
+        )))
+        .with_hint(hint))
+    }
+
+    /// The copy, its mark, and who may use it.
+    async fn in_region(&self, region: &str, copies: &Copies<'_>) -> Result<(), Error> {
+        let there = self.home.in_region(region);
+        let Some((effect, copy)) = copies.make(&there).await? else {
+            return Ok(());
+        };
+        if let Some(effect) = effect {
+            self.saga.keep(vec![effect]).await?;
+        }
+        self.all(&there, "the copy to be marked", &copy, || {
+            mark_finished(&there, &copy)
+        })
+        .await?;
+        self.hand_on(&there, &copy).await
+    }
+
+    async fn hand_on(&self, there: &Gateway, image: &Image) -> Result<(), Error> {
+        let (wanted, begun) = (&self.saved.publish, self.saved.started);
+        self.all(there, "the image to be published", image, || {
+            apply(there, image, wanted, begun)
+        })
+        .await
+    }
+
+    /// Not cancelled by anything but impatience: half of this is worse than either end.
+    async fn all<F>(
+        &self,
+        there: &Gateway,
+        what: &str,
+        image: &Image,
+        work: impl Fn() -> F + Send + Sync,
+    ) -> Result<(), Error>
+    where
+        F: Future<Output = Result<(), forno_aws::Error>> + Send,
+    {
+        let wait = self
+            .wait(what, LIMIT, CancellationToken::new())
+            .of(&image.id);
+        let failed = |text: String| ErrorKind::Publish(format!("{}: {text}", there.region()));
+        tokio::select! {
+            done = wait.while_refused(may_pass, work) => done.map_err(|error| of_wait(&error, failed)),
+            () = self.ladder.reached(Rung::GiveUp) => Err(Error::new(failed("given up".to_owned()))),
+        }
+    }
+
+    pub(super) fn wait<'w>(
+        &'w self,
+        what: &str,
+        limit: Duration,
+        cancel: CancellationToken,
+    ) -> Wait<'w> {
+        Wait::new(what, limit)
+            .every(self.settings.poll)
+            .beat(self.settings.heartbeat)
+            .cancelled_by(cancel)
+            .on_heartbeat(move |beat| self.emit(heard(&self.step, beat)))
+    }
+
+    pub(super) fn emit(&self, event: Event) {
+        if let Some(listener) = self.listener {
+            listener.emit(event);
+        }
+    }
 }
 
 fn may_pass(error: &forno_aws::Error) -> bool {
@@ -60,8 +177,8 @@ fn may_pass(error: &forno_aws::Error) -> bool {
         || error.outcome() == forno_aws::Outcome::Unknown
 }
 
-/// The calls themselves; periods begin at `begun`.
-pub(crate) async fn apply(
+/// Who may use an image and for how long; periods begin at `begun`.
+async fn apply(
     gateway: &Gateway,
     image: &Image,
     wanted: &Publish,

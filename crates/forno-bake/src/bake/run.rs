@@ -476,6 +476,7 @@ fn write_manifest(ctx: &Context, image: &Image, packages: &[Package]) -> Result<
     let manifest = Manifest::of(
         &ctx.prepared.save(),
         image,
+        super::publish::copies(&ctx.saga.ledger().fold()),
         packages.to_vec(),
         ctx.phase_times(),
         &ctx.settings.forno_version,
@@ -491,15 +492,19 @@ async fn end(
     unreleased: Vec<Unreleased>,
     kept: bool,
 ) -> BakeReport {
-    let closing = match (unreleased.is_empty(), &image) {
-        (false, _) => Closing::Leaking,
-        // Perhaps not marked as finished, or not published: whoever takes it up, or
-        // a sweep, makes up for that.
-        (true, Some(_)) if error.is_some() => Closing::Leaking,
-        (true, Some(_)) => Closing::Finished,
-        (true, None) => Closing::Undone,
+    let closing = match (unreleased.is_empty(), &image, &error) {
+        // Not published: somebody else will go on.
+        (true, Some(_), Some(error)) if is_unpublished(error) => None,
+        (false, _, _) => Some(Closing::Leaking),
+        // Perhaps not marked as finished: whoever takes it up, or a sweep, makes up
+        // for that.
+        (true, Some(_), Some(_)) => Some(Closing::Leaking),
+        (true, Some(_), None) => Some(Closing::Finished),
+        (true, None, _) => Some(Closing::Undone),
     };
-    if let Err(error) = ctx.saga.close(closing).await {
+    if let Some(closing) = closing
+        && let Err(error) = ctx.saga.close(closing).await
+    {
         ctx.note(
             Severity::Warning,
             format!("the end of the bake is not recorded: {error}"),
@@ -519,6 +524,11 @@ async fn end(
     };
     ctx.emitter.emit(report.finished());
     report
+}
+
+/// Whether the image is finished, and is not yet where or whose it shall be.
+fn is_unpublished(error: &Error) -> bool {
+    matches!(error.exit_code(), ExitCode::Publish | ExitCode::Interrupted)
 }
 
 impl Context {

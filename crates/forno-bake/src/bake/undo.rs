@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 
 use super::bucket::BucketPlace;
 use super::effects::{
-    self, BUCKET, IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, NamedIntent, OBJECTS, SECURITY_GROUP,
+    self, BUCKET, COPY, CopyIntent, IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, NamedIntent,
+    OBJECTS, SECURITY_GROUP,
 };
 use crate::names;
 
@@ -39,6 +40,7 @@ impl Undo for CloudUndo {
             SECURITY_GROUP => self.security_group(effect).await,
             INSTANCE => self.instance(effect).await,
             IMAGE => self.image(effect).await,
+            COPY => self.copy(effect).await,
             BUCKET => self.bucket(effect).await,
             OBJECTS => self.objects(effect).await,
             other => Err(Trouble::Refused(Failure::new(
@@ -70,7 +72,7 @@ pub(crate) fn command(gateway: &Gateway, effect: &Effect, bake: &str) -> String 
         (KEY_PAIR, _, Some(name)) => vec!["delete-key-pair", "--key-name", name],
         (SECURITY_GROUP, Some(id), _) => vec!["delete-security-group", "--group-id", id],
         (INSTANCE, Some(id), _) => vec!["terminate-instances", "--instance-ids", id],
-        (IMAGE, Some(id), _) => vec![
+        (IMAGE | COPY, Some(id), _) => vec![
             "deregister-image",
             "--image-id",
             id,
@@ -79,7 +81,7 @@ pub(crate) fn command(gateway: &Gateway, effect: &Effect, bake: &str) -> String 
         // Without an id the first thing to do is to look.
         (SECURITY_GROUP, None, _) => vec!["describe-security-groups", "--filters", &tag],
         (INSTANCE, None, _) => vec!["describe-instances", "--filters", &tag],
-        (IMAGE, None, _) => vec!["describe-images", "--owners", "self", "--filters", &tag],
+        (IMAGE | COPY, None, _) => vec!["describe-images", "--owners", "self", "--filters", &tag],
         _ => vec!["describe-tags", "--filters", &tag],
     };
     let s3 = match (effect.kind.as_str(), url.as_deref()) {
@@ -92,7 +94,9 @@ pub(crate) fn command(gateway: &Gateway, effect: &Effect, bake: &str) -> String 
         Some(words) => command.extend(["s3"].into_iter().chain(words)),
         None => command.extend(["ec2"].into_iter().chain(words)),
     }
-    command.extend(["--region", gateway.region()]);
+    let region = effects::region(effect);
+    let region = region.as_deref().unwrap_or(gateway.region());
+    command.extend(["--region", region]);
     if let Some(url) = gateway.endpoint_url() {
         command.extend(["--endpoint-url", url]);
     }
@@ -288,6 +292,12 @@ impl CloudUndo {
             }
         }
         Ok(state.map_or(Attempt::Gone, |state| Attempt::Going { state }))
+    }
+
+    async fn copy(&self, effect: &Effect) -> Result<Attempt, Trouble> {
+        let intent: CopyIntent = intent(effect)?;
+        let there = Self::new(self.gateway.in_region(&intent.region), self.bake.clone());
+        there.image(effect).await
     }
 
     async fn image(&self, effect: &Effect) -> Result<Attempt, Trouble> {

@@ -459,7 +459,9 @@ impl Prepared {
             launch,
         };
         let mut found = ask(gateway, &calls).await?;
-        found.extend(super::publish::ask(gateway, &self.recipe, &self.source).await?);
+        found.extend(
+            super::publish::ask(gateway, &self.recipe, &self.source, &self.ami_name).await?,
+        );
         Ok(found)
     }
 

@@ -1,4 +1,4 @@
-//! What EC2 would say about sharing only when all the work is done.
+//! What EC2 would say about publishing only when all the work is done.
 
 use forno_aws::{Gateway, Image};
 use forno_recipe::Recipe;
@@ -6,8 +6,64 @@ use forno_recipe::Recipe;
 use super::view::{Preflight, PreflightOutcome};
 use crate::{Error, ErrorKind};
 
-/// Asks whether the image could be shared as the recipe says.
+/// Asks whether the image could be published as the recipe says.
 pub(super) async fn ask(
+    gateway: &Gateway,
+    recipe: &Recipe,
+    source: &Image,
+    ami_name: &str,
+) -> Result<Vec<Preflight>, Error> {
+    let mut found = regions(gateway, recipe, ami_name).await?;
+    found.extend(sharing(gateway, recipe, source).await?);
+    Ok(found)
+}
+
+/// Each must be enabled, and have no image of that name.
+async fn regions(
+    gateway: &Gateway,
+    recipe: &Recipe,
+    ami_name: &str,
+) -> Result<Vec<Preflight>, Error> {
+    let regions = &recipe.publish.regions;
+    if regions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let enabled = gateway.regions().await.map_err(ErrorKind::Planning)?;
+    if let Some(region) = regions.iter().find(|region| !enabled.contains(region)) {
+        return Err(Error::new(ErrorKind::Preflight(format!(
+            "the image cannot be copied to {region}: the account has no such region, or has not enabled it"
+        )))
+        .with_hint(format!("its regions are {}", enabled.join(", "))));
+    }
+    let looks = regions.iter().map(|region| async move {
+        let there = gateway.in_region(region);
+        (region, there.images_named(ami_name).await)
+    });
+    let mut found = Vec::new();
+    for (region, looked) in futures::future::join_all(looks).await {
+        let (outcome, detail) = match looked {
+            Ok(images) => match images.first() {
+                None => (PreflightOutcome::Allowed, None),
+                Some(image) => {
+                    return Err(Error::new(ErrorKind::Preflight(format!(
+                        "the image cannot be copied to {region}: {} has the name `{ami_name}` there",
+                        image.id
+                    )))
+                    .with_hint("let image.ami_name differ from bake to bake"));
+                }
+            },
+            Err(error) => (PreflightOutcome::Unclear, Some(error.to_string())),
+        };
+        found.push(Preflight {
+            call: format!("DescribeImages in {region}"),
+            outcome,
+            detail,
+        });
+    }
+    Ok(found)
+}
+
+async fn sharing(
     gateway: &Gateway,
     recipe: &Recipe,
     source: &Image,

@@ -44,7 +44,7 @@ pub(crate) struct Saved {
     places: Vec<Place>,
     prove_places: Vec<Place>,
     pub(crate) ami_name: String,
-    description: Option<String>,
+    pub(crate) description: Option<String>,
     pub(crate) image_tags: Tags,
     builder_tags: Tags,
     pub(crate) digest: Digest,

@@ -6,8 +6,8 @@ use forno_events::{BakeId, Resource};
 use forno_saga::{Closing, Effect, Ledger, Phase, Saga};
 
 use super::{Fate, Known, Standing, Sweep};
-use crate::bake::{IMAGE, PlaceOf, forget, mark_finished, publish, resource};
-use crate::plan::Saved;
+use crate::bake::{IMAGE, PlaceOf, Publication, forget, lacks_copies, mark_finished, resource};
+use crate::plan::{Saved, ids};
 use crate::{BakeFolder, Error, ErrorKind, names};
 
 const REASON: &str = "the process of its bake is gone";
@@ -157,6 +157,7 @@ impl Sweep<'_> {
         // As it is now that nobody else can write it.
         let fold = saga.ledger().fold();
         let mut closing = Closing::Undone;
+        let mut unpublished = None;
         for image in fold.effects().iter().filter(|effect| is_product(effect)) {
             let id = resource(image, &self.here.region).id;
             let of_bake = [TagMatch::is(names::BAKE, bake.as_str())];
@@ -166,7 +167,7 @@ impl Sweep<'_> {
                 Some(image) => {
                     let marked = mark_finished(self.gateway, image).await;
                     marked.map_err(|error| ErrorKind::Capture(error.to_string()))?;
-                    self.publish(folder, image).await?;
+                    unpublished = self.publish(folder, &saga, image).await.err();
                     Fate::Finished
                 }
                 None => Fate::Spared {
@@ -178,34 +179,58 @@ impl Sweep<'_> {
         }
         let goes = |effect: &Effect| !(image_stays && effect.kind == IMAGE);
         let left = self.undo(bake, &saga, &goes, REASON).await;
+        let saved = folder.plan()?.filter(Saved::is_known);
+        let lacks = closing == Closing::Finished
+            && saved.is_some_and(|saved| {
+                lacks_copies(&saga.ledger().fold(), &saved.publish, &saved.region)
+            });
+        if lacks && self.copies.is_none() {
+            let why = format!("not copied to every region yet: `forno resume {bake}` does it");
+            self.note(
+                bake.as_str(),
+                "image-copy",
+                bake.as_str(),
+                REASON,
+                Fate::Spared { why },
+            );
+        }
         if !left.is_empty() || image_stays {
             // Not closed for good: a later sweep looks again.
             closing = Closing::Leaking;
         }
         forget(bake);
+        if let Some(error) = unpublished {
+            return Err(error);
+        }
+        if lacks && left.is_empty() {
+            // Open, for whoever makes the copies.
+            return Ok(Closing::Leaking);
+        }
         saga.close(closing).await.map_err(Error::new)?;
         Ok(closing)
     }
 }
 
 impl Sweep<'_> {
-    /// As its recipe said when the bake began.
-    async fn publish(&self, folder: &BakeFolder, image: &Image) -> Result<(), Error> {
+    /// As its recipe said when the bake began; copies are made only where somebody
+    /// waits for them.
+    async fn publish(&self, folder: &BakeFolder, saga: &Saga, image: &Image) -> Result<(), Error> {
         let Some(saved) = folder.plan()?.filter(Saved::is_known) else {
             return Ok(());
         };
-        let published = publish(self.gateway, image, &saved.publish, saved.started).await;
-        published.map_err(|error| {
-            let hint = error.hint();
-            let error = Error::new(ErrorKind::Publish(format!(
-                "{} is finished, and not published: {error}",
-                image.id
-            )));
-            match hint {
-                Some(hint) => error.with_hint(hint),
-                None => error,
-            }
-        })
+        if saved.publish.is_empty() {
+            return Ok(());
+        }
+        let publication = Publication {
+            saga,
+            home: self.gateway,
+            saved: &saved,
+            settings: self.settings,
+            ladder: self.ladder,
+            listener: self.copies,
+            step: ids::publish(),
+        };
+        publication.make(image).await
     }
 }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use forno_aws::{Gateway, Kind};
-use forno_events::BakeId;
+use forno_events::{BakeId, Emitter};
 use forno_saga::{Effect, Ladder, Rung, Saga, Undo, UndoEvent, UndoReport, Unreleased};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -182,6 +182,8 @@ struct Sweep<'a> {
     here: PlaceOf,
     now: Timestamp,
     tell: &'a (dyn Fn(&str) + Send + Sync),
+    /// Who hears of copies being made; nobody makes any otherwise.
+    copies: Option<&'a Emitter>,
     found: Mutex<Vec<Found>>,
 }
 
@@ -212,6 +214,7 @@ impl Engine {
             here: PlaceOf::new(self.gateway(), identity.as_ref()),
             now: Timestamp::now(),
             tell,
+            copies: None,
             found: Mutex::default(),
         };
         let known = Box::pin(sweep.dead()).await?;
@@ -231,6 +234,7 @@ impl Engine {
         folder: &BakeFolder,
         saga: Saga,
         here: PlaceOf,
+        emitter: &Emitter,
     ) -> Result<Vec<Found>, Error> {
         let sweep = Sweep {
             gateway: self.gateway(),
@@ -241,6 +245,7 @@ impl Engine {
             here,
             now: Timestamp::now(),
             tell: &|_| {},
+            copies: Some(emitter),
             found: Mutex::default(),
         };
         Box::pin(sweep.adopt(folder, saga, false)).await?;
@@ -290,7 +295,14 @@ impl Sweep<'_> {
 
     fn note_named(&self, bake: &str, effect: &Effect, reason: &str, fate: Fate) {
         let resource = resource(effect, &self.here.region);
-        self.note(bake, &resource.kind, &resource.id, reason, fate);
+        self.note_in(
+            &resource.region,
+            bake,
+            &resource.kind,
+            &resource.id,
+            reason,
+            fate,
+        );
     }
 
     fn too_young(&self, bake: &BakeId) -> Option<String> {

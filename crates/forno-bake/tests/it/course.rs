@@ -202,3 +202,49 @@ shell = { run = "printf 'x%s' \"$TOKEN\" | base64 -w 64 > kept", env = { TOKEN =
     );
     rig.end().await;
 }
+
+/// The environment of a step on the machine, and of one here.
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_here_and_there_know_what_they_are_a_part_of() {
+    const NAMES: &str = "FORNO_IMAGE FORNO_BAKE FORNO_AMI_NAME FORNO_REGION FORNO_SOURCE_AMI FORNO_SOURCE_AMI_NAME FORNO_INSTANCE_ID";
+    let rig = Rig::start().await;
+    let say = format!("for name in {NAMES}; do eval \"echo $name=\\$$name\"; done");
+    let recipe = format!(
+        r#"
+[[step]]
+name = "there"
+shell = {{ run = '{say}' }}
+[[step]]
+name = "here"
+local = {{ run = ['{say}', 'pwd', 'echo $OWN'], env = {{ OWN = "own" }} }}
+[[test]]
+run = "true"
+"#
+    );
+    let (report, _) = rig.bake(rig.recipe("one", &recipe)).await;
+    assert_eq!(report.exit_code(), ExitCode::Done, "{:?}", report.error);
+    let folder = rig.folder_of(&report);
+    let log = |step: &str| {
+        let step = forno_events::StepId::new(step);
+        fs_err::read_to_string(folder.step_log(&step)).unwrap()
+    };
+    let there = log("step-01");
+    let here = log("step-02");
+    let own = format!("{}/images\nown\n", rig.path().display());
+    assert_eq!(here, format!("{there}{own}"));
+    for (name, value) in [
+        ("FORNO_IMAGE", "one"),
+        ("FORNO_BAKE", report.bake.as_str()),
+        ("FORNO_AMI_NAME", report.image_name.as_deref().unwrap()),
+        ("FORNO_REGION", rig.gateway.region()),
+        ("FORNO_SOURCE_AMI", "ami-"),
+        ("FORNO_SOURCE_AMI_NAME", "debian-12-"),
+        ("FORNO_INSTANCE_ID", "i-"),
+    ] {
+        assert!(
+            there.contains(&format!("{name}={value}")),
+            "{name}: {there}"
+        );
+    }
+    rig.end().await;
+}

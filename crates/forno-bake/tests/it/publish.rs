@@ -1,10 +1,10 @@
-//! Phase 10: who may use the image, and for how long; and what becomes of a bake
-//! whose image could not be handed over.
+//! Phase 10: where the image goes, who may use it, and for how long; and what becomes
+//! of a bake of which some of that failed.
 
-use forno_aws::ImageId;
-use forno_bake::{BakeReport, ExitCode, Outlook, Resumption, RunOptions};
+use forno_aws::{ImageId, TagMatch};
+use forno_bake::{BakeFolder, BakeReport, ExitCode, Outlook, Resumption, RunOptions, SweepOptions};
 use forno_events::Event;
-use forno_local::{Fault, FaultPlan};
+use forno_local::{Fault, FaultPlan, Moment, Then};
 use forno_saga::Closing;
 
 use crate::rig::{Rig, in_time, story};
@@ -140,5 +140,176 @@ async fn what_ec2_would_refuse_in_the_end_is_refused_before_the_beginning() {
     assert_eq!(report.exit_code(), ExitCode::Done, "{:?}", report.error);
     let permissions = launch_permission(&rig, report.image_id.as_deref().unwrap());
     assert!(permissions.contains("<group>all</group>"), "{permissions}");
+    rig.end().await;
+}
+
+const COPIED: &str = r#"
+description = "copied"
+[builder]
+disk = { encrypted = false }
+[[step]]
+name = "say"
+shell = { run = "echo hello" }
+[[test]]
+run = "true"
+[publish]
+regions = ["sa-east-1", "us-west-2"]
+accounts = ["111122223333"]
+deprecate_in = "30d"
+"#;
+
+/// Of a region: its images and snapshots, as finished or not.
+async fn there(rig: &Rig, region: &str) -> Vec<String> {
+    let gateway = rig.gateway.in_region(region);
+    let ours = [TagMatch::is("forno:image", "one")];
+    let images = gateway.images_tagged(&ours).await.unwrap();
+    let snapshots = gateway.snapshots_tagged(&ours).await.unwrap();
+    let images = images.iter().map(|image| ("image", &image.tags));
+    let snapshots = snapshots
+        .iter()
+        .map(|snapshot| ("snapshot", &snapshot.tags));
+    let mut found: Vec<String> = images
+        .chain(snapshots)
+        .map(|(kind, tags)| match tags.get("forno:finished") {
+            Some(_) => format!("finished {kind}"),
+            None => kind.to_owned(),
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+const WHOLE: [&str; 2] = ["finished image", "finished snapshot"];
+
+async fn copy_is_published(rig: &Rig, report: &BakeReport, region: &str) {
+    let manifest = rig.folder_of(report).manifest().unwrap().unwrap();
+    let id: ImageId = manifest.copies[region].parse().unwrap();
+    let copy = rig
+        .gateway
+        .in_region(region)
+        .require_image(&id)
+        .await
+        .unwrap();
+    assert_eq!(copy.name, report.image_name);
+    assert_eq!(copy.description.as_deref(), Some("copied"));
+    assert!(copy.deprecated.is_some(), "{region}");
+    assert_eq!(
+        copy.tags.get("forno:digest"),
+        Some(manifest.digest.whole.as_str())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_are_made_side_by_side_and_published_as_the_image_is() {
+    let rig = Rig::start().await;
+    let (report, _) = rig.bake(rig.recipe("one", COPIED)).await;
+    assert_eq!(report.exit_code(), ExitCode::Done, "{:?}", report.error);
+    assert_eq!(rig.left().await, WHOLE);
+    for region in ["sa-east-1", "us-west-2"] {
+        assert_eq!(there(&rig, region).await, WHOLE, "{region}");
+        copy_is_published(&rig, &report, region).await;
+    }
+    let calls = rig.endpoint().calls();
+    let of = |action: &str, region: &str| {
+        let mut found = calls
+            .iter()
+            .filter(|c| c.action == action && c.region == region);
+        found.next().map(|call| call.number)
+    };
+    // Nobody is given a copy that is not marked.
+    let shared = of("ModifyImageAttribute", "sa-east-1").unwrap();
+    assert!(of("CreateTags", "sa-east-1").unwrap() < shared);
+    rig.end().await;
+}
+
+async fn resumed(rig: &Rig, folder: &BakeFolder) -> BakeReport {
+    let engine = rig.engine();
+    let taken = Resumption::open(folder).unwrap();
+    in_time(Box::pin(engine.resume(taken, None))).await.unwrap()
+}
+
+/// Of how many CopyImage were asked for.
+fn copies_asked(rig: &Rig) -> usize {
+    let calls = rig.endpoint().calls();
+    calls
+        .iter()
+        .filter(|call| call.action == "CopyImage")
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_fails_stops_no_other_and_is_all_that_a_resume_repeats() {
+    let rig = Rig::start().await;
+    let recipe = rig.recipe("one", COPIED);
+    let first = || Fault::of("CopyImage").calls([1]);
+    let failed = Then::ImageFailed("Client.InternalError".to_owned());
+    let mut regions_before = 0;
+    for fault in [first().error("ResourceLimitExceeded"), first().then(failed)] {
+        rig.endpoint().set_faults(FaultPlan::of([fault]));
+        let (report, _) = rig.bake(recipe.clone()).await;
+        let error = report.error.as_ref().unwrap();
+        assert_eq!(report.exit_code(), ExitCode::Publish, "{error}");
+        let folder = rig.folder_of(&report);
+        let manifest = folder.manifest().unwrap().unwrap();
+        assert_eq!(manifest.copies.len(), 1, "{error}");
+        // What failed there is gone, and what was made before is not touched.
+        let mut all = Vec::new();
+        for region in ["sa-east-1", "us-west-2"] {
+            all.extend(there(&rig, region).await);
+        }
+        assert_eq!(all.len(), 2 * (regions_before + 1), "{all:?}");
+        assert!(
+            all.iter().all(|one| one.starts_with("finished ")),
+            "{all:?}"
+        );
+
+        // A sweep makes no copies, and does not close the bake for good.
+        let swept = rig.engine().sweep(SweepOptions::default(), &|_| {}).await;
+        assert_eq!(swept.unwrap().exit_code(), ExitCode::Done);
+        assert_eq!(folder.outlook(), Some(Outlook::Resume));
+
+        let asked = copies_asked(&rig);
+        let report = resumed(&rig, &folder).await;
+        assert_eq!(report.exit_code(), ExitCode::Done, "{:?}", report.error);
+        assert_eq!(copies_asked(&rig), asked + 1);
+        for region in ["sa-east-1", "us-west-2"] {
+            copy_is_published(&rig, &report, region).await;
+        }
+        assert_eq!(folder.outlook(), None);
+        regions_before += 2;
+    }
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_without_an_answer_is_made_once() {
+    let rig = Rig::start().await;
+    let recipe = rig.recipe("one", COPIED);
+    let held = Fault::of("CopyImage").calls([1]).hang(Moment::After);
+    rig.endpoint().set_faults(FaultPlan::of([held]));
+    let begins = |event: &Event| matches!(event, Event::StepStarted { step, .. } if step.as_str() == "publish");
+    let folder = rig
+        .until_killed(true, begins, async move |engine| {
+            // Nobody hears how it ends.
+            let _ = engine.bake(vec![recipe], RunOptions::default()).await;
+        })
+        .await;
+    let report = resumed(&rig, &folder).await;
+    assert_eq!(report.exit_code(), ExitCode::Done, "{:?}", report.error);
+    for region in ["sa-east-1", "us-west-2"] {
+        assert_eq!(there(&rig, region).await, WHOLE, "{region}");
+        copy_is_published(&rig, &report, region).await;
+    }
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_there_is_not_is_refused_before_the_beginning() {
+    let rig = Rig::start().await;
+    let recipes = [rig.recipe("one", &COPIED.replace("us-west-2", "ap-north-9"))];
+    let refused = rig.engine().plan(&recipes, RunOptions::default()).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.exit_code(), ExitCode::Preflight);
+    assert!(refused.to_string().contains("ap-north-9"), "{refused}");
     rig.end().await;
 }

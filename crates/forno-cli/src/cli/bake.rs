@@ -1,5 +1,6 @@
 //! `forno bake`
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -81,6 +82,15 @@ pub(crate) struct BakeArgs {
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]
     pub(crate) parallel: u16,
+
+    /// Add what was made to this file, as Packer's `manifest` post-processor does
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FORNO_PACKER_MANIFEST",
+        hide_env_values = true
+    )]
+    pub(crate) packer_manifest: Option<PathBuf>,
 
     /// How to show it
     #[arg(

@@ -4,7 +4,10 @@ use std::process;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forno_bake::{Engine, ExitCode, RunOptions, RunReport, RunResult, Settings, Tools};
+use forno_bake::{
+    Bakes, Engine, ExitCode, Manifest, RunOptions, RunReport, RunResult, Settings, Tools,
+    packer_manifest,
+};
 use forno_recipe::{Recipe, Unset};
 use forno_report::Mode;
 use forno_saga::{Ladder, Rung};
@@ -97,7 +100,24 @@ async fn bake(
     };
     let report = report?;
     tell(&report, mode, context)?;
+    if let Some(file) = &arguments.packer_manifest {
+        packer_manifest::append(file, &made(&report, &folders)?)?;
+    }
     Ok(report.exit_code())
+}
+
+/// The manifests of those that came to their end.
+fn made(report: &RunReport, folders: &Folders) -> anyhow::Result<Vec<Manifest>> {
+    let bakes = Bakes::under(&folders.home);
+    let mut made = Vec::new();
+    for result in &report.results {
+        if let RunResult::Baked(report) = result
+            && report.error.is_none()
+        {
+            made.extend(bakes.folder(&report.bake).manifest()?);
+        }
+    }
+    Ok(made)
 }
 
 /// The engine tears down by itself; this is for when even that is too long.

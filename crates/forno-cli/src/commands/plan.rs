@@ -176,6 +176,12 @@ fn facts(plan: &Plan) -> Vec<(&'static str, Vec<String>)> {
 /// What becomes of the image besides staying in its account.
 fn publish(wanted: &Publish) -> Vec<String> {
     let mut lines = Vec::new();
+    for region in &wanted.regions {
+        lines.push(match wanted.kms_key_ids.get(region) {
+            Some(key) => format!("copied to {region}, encrypted with {key}"),
+            None => format!("copied to {region}"),
+        });
+    }
     if wanted.public {
         lines.push("anybody may start machines from it".to_owned());
     }

@@ -182,3 +182,37 @@ fn two_bakes_at_once_do_not_meet() {
         .code(0);
     endpoint.holds_only_images(3);
 }
+
+/// What a stage behind Packer reads, of two images at once.
+#[test]
+fn packers_manifest_is_added_to() {
+    let sandbox = Sandbox::new(Machine::Stub);
+    for name in ["one", "two"] {
+        sandbox.recipe(&Recipe::new(name).shell("say", "echo hello"));
+    }
+    let bake = |names: &[&str]| {
+        let options = ["--local", "--packer-manifest", "out.json"];
+        sandbox.run(&[&["bake"], names, &options].concat()).code(0);
+    };
+    bake(&["one", "two"]);
+    bake(&["one"]);
+    let text = fs_err::read_to_string(sandbox.path().join("out.json")).expect("the file");
+    let whole: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let builds = whole["builds"].as_array().expect("builds");
+    let names: Vec<_> = builds.iter().map(|build| &build["name"]).collect();
+    assert_eq!(names, ["one", "two", "one"]);
+    assert_eq!(builds[0]["packer_run_uuid"], builds[1]["packer_run_uuid"]);
+    assert_eq!(builds[2]["packer_run_uuid"], whole["last_run_uuid"]);
+    let artifact = builds[2]["artifact_id"].as_str().expect("a text");
+    let newest = sandbox.run(&["show", "last", "--json"]).code(0).json();
+    let id = newest["image_id"].as_str().expect("an id");
+    assert_eq!(artifact, format!("us-east-1:{id}"));
+
+    // What is something else is not overwritten, and the image is there all the same.
+    sandbox.file("notes.json", "[]");
+    let options = ["bake", "one", "--local", "--packer-manifest", "notes.json"];
+    sandbox
+        .run(&options)
+        .code(1)
+        .says(&["no manifest of Packer's", "forno show"]);
+}

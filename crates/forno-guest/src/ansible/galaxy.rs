@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use serde_yaml_ng::Value;
 use sha2::{Digest, Sha256};
 
-use super::process::{self, Program};
 use super::workplace::Workplace;
 use crate::error::StepErrorKind;
 use crate::output::Tap;
+use crate::process::{self, Program};
 use crate::step::Ansible;
 use crate::{StepContext, StepError};
 
@@ -124,8 +124,9 @@ async fn fetch(
         path: &ctx.ansible_galaxy,
         args,
         env,
+        forgets: super::OWN_SETTINGS,
         dir: folder_of(file),
-        place,
+        leaves: place.leaves(),
     };
     let say = |line: &str| tap.say(line);
     let status = process::run(program, say, say, &ctx.cancel).await?;

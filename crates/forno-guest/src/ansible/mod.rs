@@ -9,7 +9,6 @@
 
 mod galaxy;
 mod passage;
-mod process;
 mod story;
 mod workplace;
 
@@ -23,13 +22,16 @@ use forno_link::{Exit, Link};
 use secrecy::ExposeSecret;
 
 use self::passage::Passage;
-use self::process::Program;
 use self::story::Story;
 use self::workplace::{SOCKET, Way, Workplace};
 use crate::error::StepErrorKind;
 use crate::output::Tap;
+use crate::process::{self, Program};
 use crate::step::Ansible;
 use crate::{StepContext, StepError};
+
+/// Nothing of the person's own settings: a bake must not depend on them.
+const OWN_SETTINGS: &[&str] = &["ANSIBLE_", "SSH_", "DISPLAY"];
 
 /// The machine's name in the inventory.
 const HOST: &str = "builder";
@@ -99,8 +101,9 @@ async fn play(ansible: &Ansible, place: &Workplace, ctx: &StepContext) -> Result
         path: &ctx.ansible_playbook,
         args: arguments(ansible, place),
         env,
+        forgets: OWN_SETTINGS,
         dir: galaxy::folder_of(&ansible.playbook),
-        place,
+        leaves: place.leaves(),
     };
     let status = process::run(
         program,

@@ -91,6 +91,11 @@ impl Workplace {
         self.vars.as_ref().map(NamedTempFile::path)
     }
 
+    /// What must not outlive us.
+    pub(super) fn leaves(&self) -> [Option<&Path>; 2] {
+        [Some(self.dir.path()), self.vars()]
+    }
+
     fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let mut options = fs_err::OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);

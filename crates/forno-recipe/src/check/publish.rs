@@ -15,17 +15,16 @@ const UNIT: &str = "ou/o-";
 
 pub(super) fn check(checks: &mut Checks<'_>, table: PublishTable, builder: &Builder) -> Publish {
     let root = checks.root;
-    for key in ["regions", "channel"] {
-        let publish = root.get("publish").into_iter().flat_map(Node::entries);
-        if let Some(entry) = publish.into_iter().find(|entry| entry.key == key) {
-            checks.bad(
-                Problem::new(format!("`publish.{key}` is not available yet"))
-                    .at(entry.key_span.clone())
-                    .label("would not happen")
-                    .help("the image stays in the region in which it was made"),
-            );
-        }
+    let mut entries = root.get("publish").into_iter().flat_map(Node::entries);
+    if let Some(entry) = entries.find(|entry| entry.key == "channel") {
+        checks.bad(
+            Problem::new("`publish.channel` is not available yet")
+                .at(entry.key_span.clone())
+                .label("would not happen")
+                .help("let what starts forno keep the newest image's id"),
+        );
     }
+    check_regions(checks, &table);
     check_each(checks, "accounts", &table.accounts, |account| {
         let fine = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
         (!fine).then_some("the twelve digits of an account")
@@ -61,6 +60,8 @@ pub(super) fn check(checks: &mut Checks<'_>, table: PublishTable, builder: &Buil
         );
     }
     let publish = Publish {
+        regions: table.regions,
+        kms_key_ids: table.kms_key_ids,
         accounts: table.accounts,
         organizations: table.organizations,
         organizational_units: table.organizational_units,
@@ -91,6 +92,10 @@ fn check_encryption(checks: &mut Checks<'_>, publish: &Publish, builder: &Builde
         table.is_some_and(|table| table.get(key).is_some())
     });
     let place = root.place(&["publish", shared.unwrap_or("accounts")]);
+    let bare = publish
+        .regions
+        .iter()
+        .find(|region| !publish.kms_key_ids.contains_key(*region));
     if publish.public {
         checks.bad(
             Problem::new("an encrypted image cannot be public")
@@ -107,6 +112,65 @@ fn check_encryption(checks: &mut Checks<'_>, publish: &Publish, builder: &Builde
                 .label("nobody else could use that key")
                 .help("name a key of yours, which those accounts may use, in `builder.disk.kms_key_id`, or set `builder.disk.encrypted = false`"),
         );
+    } else if let Some(region) = bare {
+        checks.bad(
+            Problem::new(format!("the copy in {region} would be encrypted with the account's default key and cannot be shared"))
+                .at(place)
+                .label("nobody else could use that key")
+                .help(format!("name a key of that region, which those accounts may use, in `publish.kms_key_ids.{region}`")),
+        );
+    }
+}
+
+fn check_regions(checks: &mut Checks<'_>, table: &PublishTable) {
+    check_each(checks, "regions", &table.regions, |region| {
+        (!is_region(region)).then_some("the name of a region such as `sa-east-1`")
+    });
+    let nodes = |key| {
+        let publish = checks.root.get("publish");
+        publish.and_then(|publish| publish.get(key))
+    };
+    let mut problems = Vec::new();
+    if let Some(regions) = nodes("regions") {
+        for (index, node) in regions.items().iter().enumerate().take(table.regions.len()) {
+            if table.regions[..index].contains(&table.regions[index]) {
+                problems.push(
+                    Problem::new(format!("`{}` is named twice", table.regions[index]))
+                        .at(node.span.clone())
+                        .label("leave one of the two out"),
+                );
+            }
+        }
+    }
+    for entry in nodes("kms_key_ids").into_iter().flat_map(Node::entries) {
+        if !table.regions.contains(&entry.key) {
+            problems.push(
+                Problem::new(format!("`{}` is none of `publish.regions`", entry.key))
+                    .at(entry.key_span.clone())
+                    .label("its key would not be used")
+                    .help("the key of the image itself is `builder.disk.kms_key_id`"),
+            );
+        }
+    }
+    for problem in problems {
+        checks.bad(problem);
+    }
+}
+
+/// Two letters, words, and a number; new regions keep to it.
+fn is_region(name: &str) -> bool {
+    let words: Vec<&str> = name.split('-').collect();
+    let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
+    match words.as_slice() {
+        [first, middle @ .., number] => {
+            first.len() == 2
+                && is_word(first)
+                && !middle.is_empty()
+                && middle.iter().all(is_word)
+                && number.len() == 1
+                && number.bytes().all(|b| b.is_ascii_digit())
+        }
+        [] | [_] => false,
     }
 }
 

@@ -25,6 +25,9 @@ pub(super) fn check(checks: &mut Checks<'_>, entries: Vec<Option<StepEntry>>) ->
                 ActionEntry::Ansible(ansible) => {
                     Action::Ansible(check_ansible(checks, node.get("ansible")?, ansible)?)
                 }
+                ActionEntry::Local(local) => {
+                    Action::Local(check_shell(checks, node.get("local")?, local.into())?)
+                }
                 ActionEntry::Reboot(_) => Action::Reboot,
             };
             Some(Step {
@@ -41,7 +44,7 @@ pub(super) fn check(checks: &mut Checks<'_>, entries: Vec<Option<StepEntry>>) ->
 
 fn step_name(action: &Action) -> String {
     match action {
-        Action::Shell(shell) => match &shell.script {
+        Action::Shell(shell) | Action::Local(shell) => match &shell.script {
             Script::Inline(text) => first_line(text),
             Script::File(path) | Script::Rendered { path, .. } => {
                 format!("script {}", file_name(path))

@@ -1,4 +1,6 @@
-//! Who may use the image, and for how long.
+//! Where the image goes, who may use it, and for how long.
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,8 +29,12 @@ pub(crate) struct PublishTable {
     /// Protects the image against deregistration, by forno too, until the protection
     /// is taken off. Default: not.
     pub(crate) deregistration_protection: Option<DeregistrationProtection>,
-    /// Not available yet: regions to which the image is copied.
+    /// Regions to which the image is copied, besides the one in which it is made.
     pub(crate) regions: Vec<String>,
+    /// The KMS key (id, alias or ARN) that a copy is encrypted with, by region. Default:
+    /// as the image is; a copy of an encrypted one then has the account's own key for
+    /// EBS in that region.
+    pub(crate) kms_key_ids: BTreeMap<String, String>,
     /// Not available yet: the channel that points to the newest image.
     pub(crate) channel: Option<String>,
 }

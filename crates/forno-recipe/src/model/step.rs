@@ -64,6 +64,8 @@ pub(crate) enum ActionEntry {
     File(FileEntry),
     /// Runs a playbook from this machine against the builder.
     Ansible(AnsibleEntry),
+    /// Runs a script or commands on this machine, which bakes.
+    Local(LocalEntry),
     /// Restarts the builder and waits until it is back with a new boot id.
     Reboot(RebootEntry),
 }
@@ -91,6 +93,44 @@ pub(crate) struct ShellEntry {
     pub(crate) env: BTreeMap<String, Text>,
     /// Whether `{{ … }}` is filled in. Default: yes in `run`, no in a script.
     pub(crate) template: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[serde(default)]
+pub(crate) struct LocalEntry {
+    /// A script, relative to the recipe. Exactly one of `script` and `run`.
+    pub(crate) script: Option<String>,
+    /// Commands: a string, or a list of lines of one script.
+    #[schemars(extend("x-forno-template" = "unless-false"))]
+    pub(crate) run: Option<Lines>,
+    /// Arguments of the script. No place for secrets: every process of this
+    /// machine can read them.
+    pub(crate) args: Vec<String>,
+    /// The program that runs it, a string or a list of words. Default: the
+    /// script's own `#!` line; `/bin/sh -e` where there is none.
+    pub(crate) interpreter: Option<Words>,
+    /// Exit codes that count as success. Default: `[0]`.
+    pub(crate) valid_exit_codes: Option<Vec<u8>>,
+    /// Environment variables, besides forno's own environment.
+    pub(crate) env: BTreeMap<String, Text>,
+    /// Whether `{{ … }}` is filled in. Default: yes in `run`, no in a script.
+    pub(crate) template: Option<bool>,
+}
+
+impl From<LocalEntry> for ShellEntry {
+    fn from(entry: LocalEntry) -> Self {
+        Self {
+            script: entry.script,
+            run: entry.run,
+            args: entry.args,
+            sudo: false,
+            interpreter: entry.interpreter,
+            valid_exit_codes: entry.valid_exit_codes,
+            env: entry.env,
+            template: entry.template,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -33,7 +33,7 @@ pub(crate) struct RecipeFile {
     /// The machine on which the image is made.
     pub(crate) builder: BuilderTable,
     /// What is done to the builder, in order. Each step does one thing: it has
-    /// exactly one of `shell`, `file`, `ansible` and `reboot`.
+    /// exactly one of `shell`, `file`, `ansible`, `local` and `reboot`.
     pub(crate) step: Vec<Option<StepEntry>>,
     /// What must hold on the builder before its disk becomes an image. Each
     /// has exactly one of `file`, `package`, `service`, `port`, `user` and `command`.
@@ -46,8 +46,8 @@ pub(crate) struct RecipeFile {
     /// What must hold on a machine started from the new image. Each has `run`,
     /// or one of the assertions of `[[check]]`.
     pub(crate) test: Vec<Option<TestEntry>>,
-    /// Who may use the image, and for how long. Without it the image stays private
-    /// in the account that made it.
+    /// Where the image goes, who may use it, and for how long. Without it the image
+    /// stays private in the account and region that made it.
     pub(crate) publish: Option<PublishTable>,
 }
 

@@ -46,10 +46,10 @@ impl Holdings {
         self.0.is_empty()
     }
 
-    /// One finished image on one snapshot, and nothing else.
-    pub(super) fn is_one_image(&self) -> bool {
-        let only = |kind| self.0.get(kind).is_some_and(|all| all.len() == 1);
-        self.0.len() == 2 && only("image") && only("snapshot")
+    /// So many images, each on one snapshot, and nothing else.
+    pub(super) fn are_images(&self, count: usize) -> bool {
+        let so_many = |kind| self.0.get(kind).is_some_and(|all| all.len() == count);
+        self.0.len() == 2 && so_many("image") && so_many("snapshot")
     }
 }
 

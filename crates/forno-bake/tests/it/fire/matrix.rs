@@ -34,6 +34,7 @@ run = "true"
 [builder]
 disk = { encrypted = false }
 [publish]
+regions = ["sa-east-1"]
 accounts = ["111122223333"]
 share_snapshots = true
 deprecate_in = "30d"

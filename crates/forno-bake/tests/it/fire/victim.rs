@@ -9,6 +9,7 @@ use std::time::Duration;
 use forno_aws::Gateway;
 use forno_bake::{Bakes, Engine, ExitCode, Ladder, Resumption, RunOptions, SweepOptions};
 use forno_recipe::Recipe;
+use forno_saga::{Effect, Phase};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::runtime::Builder;
@@ -131,7 +132,8 @@ fn settled(rig: &Rig) {
 }
 
 /// What must be there after everything: the image where the bake was past its
-/// point of no return, else nothing. `Err` tells of a leak or of a loss.
+/// point of no return, with the copies that are kept, else nothing. `Err` tells of a
+/// leak or of a loss.
 pub(super) fn judge(rig: &Rig) -> Result<bool, String> {
     let held = Holdings::of(rig);
     let bakes = Bakes::under(&rig.settings.home).list().unwrap();
@@ -139,8 +141,17 @@ pub(super) fn judge(rig: &Rig) -> Result<bool, String> {
         bake.ledger()
             .is_ok_and(|history| history.fold.is_past_return())
     });
+    let copies = bakes
+        .iter()
+        .filter_map(|bake| bake.ledger().ok())
+        .map(|history| {
+            let effects = history.fold.effects().iter();
+            let kept = |e: &&Effect| e.kind == "image-copy" && e.phase == Phase::Kept;
+            effects.filter(kept).count()
+        })
+        .sum::<usize>();
     match past_return {
-        true if held.is_one_image() => Ok(true),
+        true if held.are_images(1 + copies) => Ok(true),
         false if held.is_nothing() => Ok(false),
         true => Err(format!("past the point of no return there is {held}")),
         false => Err(format!("left behind: {held}")),

@@ -12,7 +12,6 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use super::workplace::Workplace;
 use crate::StepError;
 use crate::error::StepErrorKind;
 
@@ -23,7 +22,7 @@ folder=$1 file=$2
 shift 2
 "$@" 3<&- &
 child=$!
-( trap '' TERM; cat <&3; rm -rf -- "$folder" "$file"; kill -TERM -$$; sleep 10; kill -KILL -$$ ) >/dev/null 2>&1 &
+( trap '' TERM; cat <&3; rm -rf ${folder:+"$folder"} ${file:+"$file"}; kill -TERM -$$; sleep 10; kill -KILL -$$ ) >/dev/null 2>&1 &
 watcher=$!
 exec 3<&-
 trap : TERM
@@ -35,17 +34,19 @@ done"#;
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
 
-pub(super) struct Program<'a> {
-    pub(super) path: &'a Path,
-    pub(super) args: Vec<OsString>,
-    pub(super) env: BTreeMap<String, OsString>,
-    pub(super) dir: PathBuf,
-    /// What goes with us.
-    pub(super) place: &'a Workplace,
+pub(crate) struct Program<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) env: BTreeMap<String, OsString>,
+    /// What it does not get of our own environment: variables that begin so.
+    pub(crate) forgets: &'a [&'a str],
+    pub(crate) dir: PathBuf,
+    /// What goes with us: a folder, and a file.
+    pub(crate) leaves: [Option<&'a Path>; 2],
 }
 
 /// Fails when a program is missing, with the Debian package that brings it.
-pub(super) async fn require(program: &Path, package: &str) -> Result<(), StepError> {
+pub(crate) async fn require(program: &Path, package: &str) -> Result<(), StepError> {
     let status = Command::new("/bin/sh")
         .args(["-c", "command -v \"$1\"", "sh"])
         .arg(program)
@@ -67,7 +68,7 @@ pub(super) async fn require(program: &Path, package: &str) -> Result<(), StepErr
 }
 
 /// Runs it to its end, giving away each line of output.
-pub(super) async fn run(
+pub(crate) async fn run(
     program: Program<'_>,
     mut stdout: impl FnMut(&str),
     mut stderr: impl FnMut(&str),
@@ -77,8 +78,7 @@ pub(super) async fn run(
     let mut command = Command::new("/bin/sh");
     command
         .args(["-c", KEEPER, "sh"])
-        .arg(program.place.path(""))
-        .arg(program.place.vars().unwrap_or(Path::new("")))
+        .args(program.leaves.map(|left| left.unwrap_or(Path::new(""))))
         .arg(program.path)
         .args(&program.args)
         .current_dir(&program.dir)
@@ -86,10 +86,9 @@ pub(super) async fn run(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    // Nothing of the person's own settings: a bake must not depend on them.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("ANSIBLE_") || text.starts_with("SSH_") || text == "DISPLAY" {
+        if program.forgets.iter().any(|start| text.starts_with(start)) {
             command.env_remove(&name);
         }
     }
