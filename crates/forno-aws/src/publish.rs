@@ -6,6 +6,7 @@ use aws_sdk_ec2::operation::enable_image_deregistration_protection::EnableImageD
 use aws_sdk_ec2::operation::get_image_block_public_access_state::GetImageBlockPublicAccessStateError;
 use aws_sdk_ec2::operation::modify_image_attribute::ModifyImageAttributeError;
 use aws_sdk_ec2::operation::modify_snapshot_attribute::ModifySnapshotAttributeError;
+use aws_sdk_ec2::types::builders::LaunchPermissionBuilder;
 use aws_sdk_ec2::types::{
     CreateVolumePermission, CreateVolumePermissionModifications, LaunchPermission,
     LaunchPermissionModifications, PermissionGroup,
@@ -39,7 +40,7 @@ impl LaunchPermissions {
         let units = units.map(|arn| one().organizational_unit_arn(arn));
         let everybody = self.public.then(|| one().group(PermissionGroup::All));
         let all = accounts.chain(organizations).chain(units).chain(everybody);
-        all.map(|permission| permission.build()).collect()
+        all.map(LaunchPermissionBuilder::build).collect()
     }
 }
 

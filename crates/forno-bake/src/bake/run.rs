@@ -495,10 +495,9 @@ async fn end(
     let closing = match (unreleased.is_empty(), &image, &error) {
         // Not published: somebody else will go on.
         (true, Some(_), Some(error)) if is_unpublished(error) => None,
-        (false, _, _) => Some(Closing::Leaking),
-        // Perhaps not marked as finished: whoever takes it up, or a sweep, makes up
-        // for that.
-        (true, Some(_), Some(_)) => Some(Closing::Leaking),
+        // Something is left, or the image is perhaps not marked as finished: whoever
+        // takes it up, or a sweep, makes up for that.
+        (false, _, _) | (true, Some(_), Some(_)) => Some(Closing::Leaking),
         (true, Some(_), None) => Some(Closing::Finished),
         (true, None, _) => Some(Closing::Undone),
     };

@@ -97,9 +97,10 @@ fn a_person_at_a_terminal(sandbox: &Sandbox) {
             assert!(count > 0, "no `{text}` in {seen}");
             seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
         }
-        let (before, after) = seen.split_once(text).expect("it is there");
-        let before = before.to_owned();
-        seen = after.to_owned();
+        let at = seen.find(text).expect("it is there");
+        let rest = seen.split_off(at + text.len());
+        let mut before = std::mem::replace(&mut seen, rest);
+        before.truncate(at);
         before
     };
     until("outer=");

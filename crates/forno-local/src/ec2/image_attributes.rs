@@ -323,6 +323,7 @@ fn protect(
     Ok(())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the type of every action")]
 pub(super) fn get_block_public_access(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
     let state = match call.state().block_public_access {
         BlockPublicAccess::BlockNewSharing => "block-new-sharing",
