@@ -26,7 +26,7 @@ demo: ## bake images/base and images/worker on this machine's own pocket EC2
 test: ## everything that must hold: format, lints, licences, tests with real machines
 	@scripts/setup test
 	$(MAKE) lint
-	cargo test --locked --workspace
+	scripts/test
 
 fire: ## the bake under fire in full: every call, thirty kills, a hundred at once, all ways, a VM (long)
 	@scripts/setup test

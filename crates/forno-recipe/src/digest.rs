@@ -107,6 +107,8 @@ fn recipe_part(recipe: &Recipe) -> [u8; 32] {
     let mut value = serde_json::to_value(recipe).unwrap_or_default();
     if let Some(map) = value.as_object_mut() {
         map.remove("vars");
+        // What only a bake that fails does is in no image.
+        map.remove("on_failure");
     }
     let mut encoder = Encoder::new("recipe");
     encoder.json("recipe", &value);

@@ -44,6 +44,9 @@ pub struct Recipe {
     pub seal: Seal,
     pub prove: Prove,
     pub tests: Vec<Test>,
+    /// What is done on a machine where something failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_failure: Vec<Step>,
     /// Left out where it says nothing, as well.
     #[serde(skip_serializing_if = "Publish::is_empty")]
     pub publish: Publish,

@@ -18,6 +18,7 @@ mod machine;
 mod prove;
 mod provision;
 mod publish;
+mod rescue;
 mod run;
 mod runs;
 mod seal;

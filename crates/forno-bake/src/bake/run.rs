@@ -22,7 +22,7 @@ use super::systems::Cloud;
 use super::taken::{self, Taken};
 use super::{
     bucket, builder, capture, check, connect, hold, key_pair, machine, prove, provision, publish,
-    seal,
+    rescue, seal,
 };
 use super::{security_group, teardown};
 use crate::journal::{Hub, Journal, Masker, Past};
@@ -160,6 +160,9 @@ async fn see_through(ctx: &Context, from: From) -> BakeReport {
         }
         Err(error) => (None, Some(error)),
     };
+    if let Some(error) = error.as_ref().filter(|_| finished.is_none()) {
+        ctx.phase("rescue", rescue::rescue(ctx, error)).await;
+    }
     let kept = match &error {
         Some(error) if finished.is_none() && ctx.wants_hold(error).await => {
             ctx.close_steps(Outcome::Failed);

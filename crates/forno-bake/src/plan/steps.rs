@@ -35,6 +35,10 @@ pub(crate) mod ids {
         StepId::new(format!("step-{:02}", index + 1))
     }
 
+    pub(crate) fn on_failure(index: usize) -> StepId {
+        StepId::new(format!("on-failure-{:02}", index + 1))
+    }
+
     pub(crate) fn check(index: usize) -> StepId {
         StepId::new(format!("check-{:02}", index + 1))
     }

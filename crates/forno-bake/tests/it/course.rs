@@ -248,3 +248,45 @@ run = "true"
     }
     rig.end().await;
 }
+
+/// Of the builder and of the test machine; and not when somebody stops the bake.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wanted_of_a_failed_machine_is_fetched_and_changes_nothing() {
+    let rig = Rig::start().await;
+    let recipe = |step: &str, test: &str| {
+        format!(
+            r#"
+[[step]]
+name = "work"
+shell = {{ run = "echo seen > /tmp/there; {step}" }}
+[[test]]
+run = "echo tested > /tmp/there; {test}"
+[[on_failure]]
+name = "cannot be done"
+shell = {{ run = "false" }}
+[[on_failure]]
+name = "bring it home"
+file = {{ download = "/tmp/there", to = "brought" }}
+"#
+        )
+    };
+    let brought = rig.path().join("images/brought");
+    for (step, test, exit, says) in [
+        ("exit 7", "true", ExitCode::StepFailed, "seen\n"),
+        ("true", "exit 7", ExitCode::CheckFailed, "tested\n"),
+    ] {
+        let (report, events) = rig.bake(rig.recipe("one", &recipe(step, test))).await;
+        assert_eq!(report.exit_code(), exit, "{:?}", report.error);
+        assert!(report.error.unwrap().to_string().contains('7'));
+        let told = story(&events);
+        let found = fs_err::read_to_string(&brought);
+        assert_eq!(found.unwrap_or_else(|_| panic!("{told}")), says);
+        assert_eq!(rig.left().await, [""; 0]);
+        assert!(told.contains("cannot be done"), "{told}");
+        fs_err::remove_file(&brought).unwrap();
+    }
+    let (report, events) = rig.bake(rig.recipe("one", &recipe("true", "true"))).await;
+    assert_eq!(report.exit_code(), ExitCode::Done, "{:?}", report.error);
+    assert!(!story(&events).contains("on-failure"));
+    rig.end().await;
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use forno_aws::{
@@ -72,6 +73,16 @@ async fn killed_in(rig: &Rig, bake: &BakeId, region: &str) -> Ledger {
     ledger
 }
 
+/// As the end of its process does. Another test's child that is being started may hold
+/// a copy of the lock until its exec.
+async fn let_go(ledger: Ledger) {
+    let dir = ledger.dir().to_owned();
+    drop(ledger);
+    while forno_saga::is_alive(&dir).unwrap() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 const OVER: &str = "2020-01-01T00:00:00Z";
 const LATER: &str = "2199-01-01T00:00:00Z";
 
@@ -81,7 +92,7 @@ async fn a_dead_bake_is_taken_up_also_where_its_reply_never_came() {
     let (dead, alive) = (BakeId::new("dead"), BakeId::new("alive"));
     let dead_key = key(&rig, &dead, LATER).await;
     let alive_key = key(&rig, &alive, OVER).await;
-    drop(killed(&rig, &dead).await);
+    let_go(killed(&rig, &dead).await).await;
     let held = killed(&rig, &alive).await;
 
     let dry = SweepOptions {
@@ -123,7 +134,7 @@ async fn a_dead_bake_is_taken_up_also_where_its_reply_never_came() {
         .unwrap();
     assert_eq!(ledger.fold.closing(), Some(Closing::Undone));
 
-    drop(held);
+    let_go(held).await;
     let found = sweep(&rig, SweepOptions::default()).await;
     assert_eq!(fates(&found), [(alive_key.as_str(), &Fate::Removed)].into());
     assert_eq!(sweep(&rig, SweepOptions::default()).await, []);
@@ -136,7 +147,7 @@ async fn a_dead_bake_is_taken_up_also_where_its_reply_never_came() {
 async fn a_dead_bake_of_another_region_is_told_and_kept_in_mind() {
     let rig = Rig::start().await;
     let bake = BakeId::new("far");
-    drop(killed_in(&rig, &bake, "eu-west-1").await);
+    let_go(killed_in(&rig, &bake, "eu-west-1").await).await;
     let found = sweep(&rig, SweepOptions::default()).await;
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].region, "eu-west-1");
@@ -344,7 +355,7 @@ async fn an_image_that_a_machine_or_a_launch_template_uses_stays() {
     ] {
         ledger.append(body).unwrap();
     }
-    drop(ledger);
+    let_go(ledger).await;
     for _ in 0..2 {
         let found = sweep(&rig, SweepOptions::default()).await;
         let of = fates(&found);
@@ -503,7 +514,7 @@ async fn two_sweeps_at_once_do_not_fail_each_other() {
     }
     let dead = BakeId::new("dead");
     keys.push(key(&rig, &dead, LATER).await);
-    drop(killed(&rig, &dead).await);
+    let_go(killed(&rig, &dead).await).await;
     let (a, b) = tokio::join!(
         sweep(&rig, SweepOptions::default()),
         sweep(&rig, SweepOptions::default())
@@ -519,7 +530,7 @@ async fn a_ledger_that_cannot_be_read_or_says_no_place_leaves_it_to_the_tags() {
     let torn_key = key(&rig, &torn, OVER).await;
     let odd_key = key(&rig, &odd, OVER).await;
     let bakes = Bakes::under(&rig.settings.home);
-    drop(killed(&rig, &torn).await);
+    let_go(killed(&rig, &torn).await).await;
     let file = bakes.folder(&torn).path().join("ledger.jsonl");
     fs_err::write(&file, "nonsense\nand more\n").unwrap();
     let ledger = Ledger::create(bakes.folder(&odd).path(), &odd, json!("somewhere")).unwrap();
@@ -530,7 +541,7 @@ async fn a_ledger_that_cannot_be_read_or_says_no_place_leaves_it_to_the_tags() {
             intent: json!({"step": "key-pair", "name": odd_key}),
         })
         .unwrap();
-    drop(ledger);
+    let_go(ledger).await;
     let found = sweep(&rig, SweepOptions::default()).await;
     let of = fates(&found);
     for id in [&torn_key, &odd_key] {
@@ -547,7 +558,7 @@ async fn a_stopped_sweep_begins_nothing_more() {
     let name = key(&rig, &BakeId::new("over"), OVER).await;
     let dead = BakeId::new("dead");
     key(&rig, &dead, LATER).await;
-    drop(killed(&rig, &dead).await);
+    let_go(killed(&rig, &dead).await).await;
     rig.ladder.climb("test");
     assert_eq!(sweep(&rig, SweepOptions::default()).await, []);
     assert!(rig.gateway.key_pair_named(&name).await.unwrap().is_some());

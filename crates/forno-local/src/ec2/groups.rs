@@ -23,7 +23,8 @@ pub(super) fn create_security_group(call: &mut Call<'_>, xml: &mut Xml) -> Resul
     let description = call.params.require("GroupDescription")?;
     let tags = TagSpecs::read(&call.params, &[Resource::SecurityGroup])?;
     let region = call.region;
-    if let Some(vpc) = call.params.get("VpcId") {
+    // Clients of old send an empty one.
+    if let Some(vpc) = call.params.get("VpcId").filter(|vpc| !vpc.is_empty()) {
         Resource::Vpc.check(vpc)?;
         if vpc != vpc_id(region) {
             return Err(Resource::Vpc.not_found(vpc));

@@ -97,7 +97,8 @@ pub(crate) fn recipe(
     let builder = builder::check(&mut checks, file.builder, architecture.unwrap_or_default());
     let prove = builder::check_prove(&mut checks, file.prove, &builder);
     let publish = publish::check(&mut checks, file.publish.unwrap_or_default(), &builder);
-    let steps = step::check(&mut checks, file.step);
+    let steps = step::check(&mut checks, "step", file.step);
+    let on_failure = step::check(&mut checks, "on_failure", file.on_failure);
     let checked = assertion::check(&mut checks, file.check);
     let seal = seal::check(&mut checks, file.seal);
     let tests = assertion::check_tests(&mut checks, file.test);
@@ -120,6 +121,7 @@ pub(crate) fn recipe(
         seal,
         prove,
         tests,
+        on_failure,
         publish,
         digest_key: inputs.digest_key.clone(),
     })

@@ -10,8 +10,13 @@ use crate::recipe::{
 };
 use crate::text::{Text, Words};
 
-pub(super) fn check(checks: &mut Checks<'_>, entries: Vec<Option<StepEntry>>) -> Vec<Step> {
-    let nodes = checks.root.get("step").map(Node::items).unwrap_or_default();
+/// Of `[[step]]` or `[[on_failure]]`.
+pub(super) fn check(
+    checks: &mut Checks<'_>,
+    list: &str,
+    entries: Vec<Option<StepEntry>>,
+) -> Vec<Step> {
+    let nodes = checks.root.get(list).map(Node::items).unwrap_or_default();
     nodes
         .iter()
         .zip(entries)
@@ -28,7 +33,16 @@ pub(super) fn check(checks: &mut Checks<'_>, entries: Vec<Option<StepEntry>>) ->
                 ActionEntry::Local(local) => {
                     Action::Local(check_shell(checks, node.get("local")?, local.into())?)
                 }
-                ActionEntry::Reboot(_) => Action::Reboot,
+                ActionEntry::Reboot(_) => {
+                    if list == "on_failure" {
+                        checks.bad_at(
+                            node.key_place("reboot"),
+                            "a machine where something failed is not restarted",
+                            "it would forget what there is to see",
+                        );
+                    }
+                    Action::Reboot
+                }
             };
             Some(Step {
                 name: entry.name.unwrap_or_else(|| step_name(&action)),

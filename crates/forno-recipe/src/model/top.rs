@@ -46,6 +46,11 @@ pub(crate) struct RecipeFile {
     /// What must hold on a machine started from the new image. Each has `run`,
     /// or one of the assertions of `[[check]]`.
     pub(crate) test: Vec<Option<TestEntry>>,
+    /// What is done on a machine where something failed, in order, before it is taken
+    /// down: to bring a log home, say. Steps as in `[[step]]`, but no `reboot`. The bake
+    /// fails all the same, whatever becomes of them. Not run when the bake is
+    /// interrupted, nor where the machine is gone.
+    pub(crate) on_failure: Vec<Option<StepEntry>>,
     /// Where the image goes, who may use it, and for how long. Without it the image
     /// stays private in the account and region that made it.
     pub(crate) publish: Option<PublishTable>,

@@ -19,7 +19,9 @@ pub fn reference() -> String {
         "A *text* may hold a secret, a *late text* is filled in when the bake runs; a key without a default may be left out, \
          unless it is *required*.\n\n",
     );
+    let mut told: Vec<(String, &Json)> = Vec::new();
     for (name, value) in properties(root) {
+        let entries = &value["items"]["$ref"];
         let value = resolve(value, root);
         let (heading, value) = if value["items"].is_object() {
             (format!("[[{name}]]"), items(&value, root))
@@ -31,6 +33,16 @@ pub fn reference() -> String {
         }
         let about = text(&root["properties"][name]["description"]);
         write(&mut tables, &format!("### `{heading}`\n\n{about}\n\n"));
+        // Of two lists of the same entries the second needs no tables of its own.
+        let same = told
+            .iter()
+            .find(|(_, of)| entries.is_string() && *of == entries);
+        if let Some((other, _)) = same {
+            let same = format!("The keys are those of [`[[{other}]]`](#{other}).\n\n");
+            write(&mut tables, &same);
+            continue;
+        }
+        told.push((name.to_owned(), entries));
         table(&mut tables, name, &value, root);
     }
     tables.push_str("## `forno.toml`\n\n");
