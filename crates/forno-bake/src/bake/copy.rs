@@ -51,11 +51,13 @@ impl<'a> Copies<'a> {
         let Some((effect, id, is_kept)) = self.begun(there).await? else {
             return Ok(None);
         };
-        of.emit(Event::ResourceCreated(Resource {
-            kind: COPY.to_owned(),
-            id: id.to_string(),
-            region: region.to_owned(),
-        }));
+        if !is_kept {
+            of.emit(Event::ResourceCreated(Resource {
+                kind: COPY.to_owned(),
+                id: id.to_string(),
+                region: region.to_owned(),
+            }));
+        }
         let wait = of.wait(
             &format!("the copy in {region} to be available"),
             LIMIT,

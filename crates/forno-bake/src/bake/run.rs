@@ -161,7 +161,7 @@ async fn see_through(ctx: &Context, from: From) -> BakeReport {
         Err(error) => (None, Some(error)),
     };
     if let Some(error) = error.as_ref().filter(|_| finished.is_none()) {
-        ctx.phase("rescue", rescue::rescue(ctx, error)).await;
+        rescue::rescue(ctx, error).await;
     }
     let kept = match &error {
         Some(error) if finished.is_none() && ctx.wants_hold(error).await => {
