@@ -32,8 +32,9 @@ pub use diagnostic::{Diagnostics, Problem};
 pub use digest::{Digest, DigestError, SEMANTICS, digest};
 pub use model::{
     Architecture, Assertion, CommandAssertion, Connect, DeregistrationProtection, Disk,
-    FileAssertion, FileKind, Imds, ImdsTokens, OnFailure, PackageAssertion, PortAssertion,
-    Protocol, SealAllow, SealItem, ServiceAssertion, Timeouts, UserAssertion, VolumeType,
+    FileAssertion, FileKind, ImageDisk, Imds, ImdsTokens, OnFailure, PackageAssertion,
+    PortAssertion, Protocol, SealAllow, SealItem, ServiceAssertion, Timeouts, UserAssertion,
+    VolumeType,
 };
 pub use order::{Circular, bake_order};
 pub use project::{Inputs, PROJECT_FILE, Project, RecipeEntry, Unset, load};

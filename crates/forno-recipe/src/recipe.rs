@@ -11,8 +11,8 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{
-    Architecture, Assertion, Connect, DeregistrationProtection, Disk, Imds, OnFailure, SealAllow,
-    SealItem, Timeouts,
+    Architecture, Assertion, Connect, DeregistrationProtection, Disk, ImageDisk, Imds, OnFailure,
+    SealAllow, SealItem, Timeouts,
 };
 use crate::text::{Late, Text, Value};
 use crate::units::{Mode, Period};
@@ -34,6 +34,9 @@ pub struct Recipe {
     pub architecture: Architecture,
     /// Of the image and its snapshots, besides forno's own.
     pub tags: BTreeMap<String, Late>,
+    /// The root volume that machines of the image get; `None`: as the builder's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<ImageDisk>,
     pub source: Source,
     pub vars: BTreeMap<String, Var>,
     pub builder: Builder,

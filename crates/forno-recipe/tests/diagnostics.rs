@@ -269,6 +269,21 @@ channel = "candidate"
 }
 
 #[test]
+fn the_disk_in_the_image() {
+    let fixture = Fixture::with(
+        r#"
+schema = 1
+[image]
+name = "worker"
+disk = { type = "gp2", iops = 4000, throughput = 3000 }
+[source]
+ssm = "/aws/service/debian/release/12/latest/amd64"
+"#,
+    );
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
 fn publish() {
     let fixture = Fixture::below_head(
         r#"

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use forno_aws::{Gateway, Image, ImageId, InstanceId, Kind, NewImage, Outcome, WaitError};
+use forno_aws::{Gateway, Image, ImageId, InstanceId, Kind, NewImage, Outcome, Volume, WaitError};
 use forno_events::{Emitter, Event, StepId, Unit};
+use forno_recipe as recipe;
 use forno_saga::{Deadline, Effect, EffectId, Phase};
 use tokio_util::sync::CancellationToken;
 
@@ -143,7 +144,7 @@ async fn create(
             name: ctx.prepared.ami_name.clone(),
             description: ctx.prepared.description.clone(),
             tags: ctx.prepared.image_tags.clone(),
-            volumes: Vec::new(),
+            volumes: volumes(ctx),
         };
         let intent = NamedIntent::intent(effect.clone(), IMAGE, &new.name, IMAGE);
         let call = Call::new(ctx, new);
@@ -164,6 +165,25 @@ async fn create(
     };
     ctx.created(IMAGE, &made.id);
     ImageId::new(made.id).map_err(|error| Error::new(ErrorKind::Capture(error.to_string())))
+}
+
+/// The disk that machines of the image get. What the recipe does not say is EC2's
+/// default, said here all the same: EC2 would take it from the builder's disk.
+fn volumes(ctx: &Context) -> Vec<Volume> {
+    const GP3: (u32, u32) = (3000, 125);
+    let prepared = &ctx.prepared;
+    let (Some(disk), Some(device)) = (&prepared.recipe.disk, &prepared.source.root_device) else {
+        return Vec::new();
+    };
+    let kind = disk.r#type;
+    let is_gp3 = kind == recipe::VolumeType::Gp3;
+    vec![Volume {
+        device: device.clone(),
+        volume_type: kind.as_str().parse().ok(),
+        iops: disk.iops.or(is_gp3.then_some(GP3.0)),
+        throughput: disk.throughput.or(is_gp3.then_some(GP3.1)),
+        ..Volume::default()
+    }]
 }
 
 /// CreateImage, with what belongs to it. It outlives whoever waits for it.

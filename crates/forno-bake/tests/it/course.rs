@@ -290,3 +290,31 @@ file = {{ download = "/tmp/there", to = "brought" }}
     assert!(!story(&events).contains("on-failure"));
     rig.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fast_disk_for_the_bake_is_a_cheap_one_in_the_image() {
+    let rig = Rig::start().await;
+    let recipe = r#"
+disk = { type = "gp3" }
+[builder]
+disk = { size = "64GiB", iops = 16000, throughput = 1000 }
+[[step]]
+name = "say"
+shell = { run = "echo hello" }
+[[test]]
+run = "true"
+"#;
+    let (report, _) = rig.bake(rig.recipe("one", recipe)).await;
+    assert_eq!(report.exit_code(), ExitCode::Done, "{:?}", report.error);
+    let id = report.image_id.as_deref().unwrap();
+    let told = rig.call(&[("Action", "DescribeImages"), ("ImageId.1", id)]);
+    for part in [
+        "<volumeSize>64</volumeSize>",
+        "<volumeType>gp3</volumeType>",
+        "<iops>3000</iops>",
+        "<throughput>125</throughput>",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    rig.end().await;
+}

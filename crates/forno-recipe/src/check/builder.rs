@@ -7,7 +7,9 @@ use super::Checks;
 use super::files::Expect;
 use super::image::check_tags;
 use crate::diagnostic::Problem;
-use crate::model::{Architecture, BuilderTable, Disk, ProveTable, SsmFiles, SsmTable, VolumeType};
+use crate::model::{
+    Architecture, BuilderTable, Disk, ImageDisk, ProveTable, SsmFiles, SsmTable, VolumeType,
+};
 use crate::recipe::{Bucket, Builder, Prove, UserData};
 use crate::text::BakeFacts;
 use crate::units::Period;
@@ -38,7 +40,7 @@ pub(super) fn check(
         "sg-",
         &table.security_group_ids,
     );
-    check_disk(checks, &table.disk);
+    check_disk(checks, &["builder", "disk"], &table.disk);
     let user = table.user.unwrap_or_else(|| "admin".to_owned());
     let user_fine = user.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && user.len() <= 32
@@ -207,9 +209,22 @@ const fn limits(kind: VolumeType) -> Limits {
     }
 }
 
-fn check_disk(checks: &mut Checks<'_>, disk: &Disk) {
+/// The disk in the image, which has the builder's size.
+pub(super) fn check_image_disk(checks: &mut Checks<'_>, disk: &ImageDisk, builder: &Builder) {
+    let disk = Disk {
+        size: builder.disk.size,
+        r#type: disk.r#type,
+        iops: disk.iops,
+        throughput: disk.throughput,
+        ..Disk::default()
+    };
+    check_disk(checks, &["image", "disk"], &disk);
+}
+
+/// `table` is where it stands.
+fn check_disk(checks: &mut Checks<'_>, table: &[&str], disk: &Disk) {
     let root = checks.root;
-    let place = |key: &str| root.place(&["builder", "disk", key]);
+    let place = |key: &str| root.place(&[table, &[key]].concat());
     let kind = disk.r#type.as_str();
     let limits = limits(disk.r#type);
     let size = disk.size.and_then(crate::units::Size::whole_gib);

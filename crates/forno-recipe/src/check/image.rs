@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Checks;
 use crate::AmiNameFault;
 use crate::diagnostic::Problem;
-use crate::model::{Architecture, ImageTable, SourceTable};
+use crate::model::{Architecture, ImageDisk, ImageTable, SourceTable};
 use crate::node::Node;
 use crate::order::circle;
 use crate::recipe::Source;
@@ -22,6 +22,7 @@ pub(super) struct Image {
     pub(super) ami_name: Late,
     pub(super) architecture: Architecture,
     pub(super) tags: BTreeMap<String, Late>,
+    pub(super) disk: Option<ImageDisk>,
     pub(super) source: Source,
 }
 
@@ -71,6 +72,7 @@ pub(super) fn check(
         ami_name,
         architecture: architecture.unwrap_or_default(),
         tags: image.tags,
+        disk: image.disk,
         source: source?,
     })
 }

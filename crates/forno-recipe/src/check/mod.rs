@@ -95,6 +95,9 @@ pub(crate) fn recipe(
     let image = image::check(&mut checks, file.image, file.source);
     let architecture = image.as_ref().map(|image| image.architecture);
     let builder = builder::check(&mut checks, file.builder, architecture.unwrap_or_default());
+    if let Some(disk) = image.as_ref().and_then(|image| image.disk.as_ref()) {
+        builder::check_image_disk(&mut checks, disk, &builder);
+    }
     let prove = builder::check_prove(&mut checks, file.prove, &builder);
     let publish = publish::check(&mut checks, file.publish.unwrap_or_default(), &builder);
     let steps = step::check(&mut checks, "step", file.step);
@@ -113,6 +116,7 @@ pub(crate) fn recipe(
         ami_name: image.ami_name,
         architecture: image.architecture,
         tags: image.tags,
+        disk: image.disk,
         source: image.source,
         vars: resolved.vars,
         builder,

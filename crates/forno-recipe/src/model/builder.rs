@@ -157,9 +157,10 @@ impl Default for Disk {
 }
 
 /// Volume types that can hold a root file system (st1 and sc1 cannot).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VolumeType {
+    #[default]
     Gp3,
     Gp2,
     Io1,

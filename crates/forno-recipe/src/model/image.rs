@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::Architecture;
+use super::{Architecture, VolumeType};
 use crate::text::{Late, Words};
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -34,10 +34,28 @@ pub(crate) struct ImageTable {
     /// `from`, otherwise `x86_64`.
     #[serde(default)]
     pub(crate) architecture: Option<Architecture>,
+    /// The root volume that machines of the image get, where it shall not be like the
+    /// builder's: a fast disk makes the bake quick, and every machine of the image would
+    /// pay for it.
+    #[serde(default)]
+    pub(crate) disk: Option<ImageDisk>,
     /// Tags of the image and its snapshots. Names beginning with `aws:` or
     /// `forno:` are reserved; forno adds its own and `Name`.
     #[serde(default)]
     pub(crate) tags: BTreeMap<String, Late>,
+}
+
+/// The root volume that machines of the image get.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[serde(default)]
+pub struct ImageDisk {
+    /// The kind of volume. Its size and encryption are the builder's.
+    pub r#type: VolumeType,
+    /// Operations per second, in the ranges of `builder.disk.iops`.
+    pub iops: Option<u32>,
+    /// MiB per second, in the ranges of `builder.disk.throughput`.
+    pub throughput: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

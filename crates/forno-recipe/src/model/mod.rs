@@ -18,6 +18,7 @@ pub use assertion::{
     Protocol, ServiceAssertion, UserAssertion,
 };
 pub use builder::{Architecture, Connect, Disk, Imds, ImdsTokens, Timeouts, VolumeType};
+pub use image::ImageDisk;
 pub use publish::DeregistrationProtection;
 pub use seal::{SealAllow, SealItem};
 pub use step::OnFailure;
