@@ -170,6 +170,10 @@ fn by_code(code: &str, error: &Error) -> Option<String> {
         "MaxSpotInstanceCountExceeded" => {
             format!("the quota for Spot instances in {region} is used up; ask for more under Service Quotas")
         }
+        "AuthFailure.ServiceLinkedRoleCreationNotPermitted" => {
+            "Spot Instances need the role AWSServiceRoleForEC2Spot: have it made once by `aws iam create-service-linked-role --aws-service-name spot.amazonaws.com`".to_owned()
+        }
+        "SpotMaxPriceTooLow" => "builder.spot_max_price is below the Spot price now: raise it, or leave it out".to_owned(),
         "InsufficientInstanceCapacity" | "UnfulfillableCapacity" => {
             "AWS has none of this type left in this zone right now: name more instance types or subnets of other zones in `[builder]`".to_owned()
         }

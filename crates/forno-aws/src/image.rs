@@ -1,6 +1,5 @@
 //! Images: found, made, removed.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use aws_sdk_ec2::operation::copy_image::CopyImageError;
@@ -18,7 +17,7 @@ use crate::gateway::{Clients, Gateway};
 use crate::ids::{ImageId, InstanceId, SnapshotId};
 use crate::instance::StateReason;
 use crate::instance_type::Architecture;
-use crate::tag::{TagMatch, Tags, filter, literal, tag_filters};
+use crate::tag::{Filters, TagMatch, Tags, filter, literal, sdk_filters, tag_filters};
 
 /// An image as EC2 describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,7 +124,7 @@ pub struct ImageSearch {
     pub architecture: Option<Architecture>,
     /// More conditions, by EC2's names of filters; the values of one are alternatives
     /// and may hold `*` and `?`.
-    pub filters: BTreeMap<String, Vec<String>>,
+    pub filters: Filters,
     /// Also images past their deprecation date.
     pub include_deprecated: bool,
 }
@@ -204,8 +203,8 @@ impl Gateway {
         if let Some(architecture) = &search.architecture {
             request = request.filters(filter("architecture", [architecture.as_str()]));
         }
-        for (name, values) in &search.filters {
-            request = request.filters(filter(name, values));
+        for condition in sdk_filters(&search.filters) {
+            request = request.filters(condition);
         }
         // Left out, EC2 hides them, except from their owner.
         if search.include_deprecated {

@@ -8,7 +8,8 @@ use aws_sdk_ec2::operation::start_instances::StartInstancesError;
 use aws_sdk_ec2::operation::stop_instances::StopInstancesError;
 use aws_sdk_ec2::operation::terminate_instances::TerminateInstancesError;
 use aws_sdk_ec2::types::{
-    Instance as SdkInstance, InstanceStateName, Reservation, StateReason as SdkStateReason,
+    Instance as SdkInstance, InstanceLifecycleType, InstanceStateName, Reservation,
+    StateReason as SdkStateReason,
 };
 use base64::Engine;
 use jiff::Timestamp;
@@ -29,6 +30,8 @@ pub struct Instance {
     /// Why it is in this state, where EC2 says.
     pub state_reason: Option<StateReason>,
     pub instance_type: String,
+    /// Bought as a Spot Instance, once: it can be rebooted and terminated, not stopped.
+    pub is_spot: bool,
     pub public_address: Option<Ipv4Addr>,
     pub private_address: Option<Ipv4Addr>,
     pub availability_zone: Option<String>,
@@ -378,6 +381,7 @@ impl Instance {
                 .instance_type
                 .map(|kind| kind.as_str().to_owned())
                 .unwrap_or_default(),
+            is_spot: instance.instance_lifecycle == Some(InstanceLifecycleType::Spot),
             public_address: address(instance.public_ip_address),
             private_address: address(instance.private_ip_address),
             availability_zone: instance

@@ -7,9 +7,10 @@
 use aws_sdk_ec2::operation::run_instances::RunInstancesError;
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
-    HttpTokensState, IamInstanceProfileSpecification, InstanceMetadataEndpointState,
-    InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
-    ResourceType, ShutdownBehavior,
+    HttpTokensState, IamInstanceProfileSpecification, InstanceInterruptionBehavior,
+    InstanceMarketOptionsRequest, InstanceMetadataEndpointState, InstanceMetadataOptionsRequest,
+    InstanceNetworkInterfaceSpecification, InstanceType, MarketType, ResourceType,
+    ShutdownBehavior, SpotInstanceType, SpotMarketOptions,
 };
 use base64::Engine;
 
@@ -19,6 +20,7 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids::{ImageId, SecurityGroupId, SubnetId};
 use crate::instance::Instance;
+use crate::placement::Placement;
 use crate::tag::Tags;
 
 /// How a machine may ask for its metadata.
@@ -37,6 +39,28 @@ impl Default for Imds {
             tokens_required: true,
             hop_limit: None,
         }
+    }
+}
+
+/// A machine that EC2 may take back, asked for once: nothing of the request is left when
+/// the machine has gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spot {
+    /// USD per hour. `None`: the price on demand.
+    pub max_price: Option<String>,
+}
+
+impl Spot {
+    fn to_sdk(&self) -> InstanceMarketOptionsRequest {
+        let options = SpotMarketOptions::builder()
+            .spot_instance_type(SpotInstanceType::OneTime)
+            .instance_interruption_behavior(InstanceInterruptionBehavior::Terminate)
+            .set_max_price(self.max_price.clone())
+            .build();
+        InstanceMarketOptionsRequest::builder()
+            .market_type(MarketType::Spot)
+            .spot_options(options)
+            .build()
     }
 }
 
@@ -59,6 +83,9 @@ pub struct Launch {
     /// Its name, for machines that may call AWS.
     pub instance_profile: Option<String>,
     pub imds: Imds,
+    /// `None`: on demand.
+    pub spot: Option<Spot>,
+    pub placement: Placement,
     /// On instance, volumes and network interface, from the first moment.
     pub tags: Tags,
 }
@@ -122,11 +149,14 @@ impl Gateway {
                     .name(name)
                     .build()
             }))
+            .set_instance_market_options(launch.spot.as_ref().map(Spot::to_sdk))
+            // Not the Spot request: it ends with its machine, and nobody looks for it.
             .set_tag_specifications(launch.tags.specifications(&[
                 ResourceType::Instance,
                 ResourceType::Volume,
                 ResourceType::NetworkInterface,
             ]));
+        let request = launch.placement.asked(request);
         let groups: Vec<String> = launch
             .security_groups
             .iter()

@@ -35,6 +35,7 @@ mod launch;
 mod launch_template;
 mod object;
 mod parameter;
+mod placement;
 mod preflight;
 mod publish;
 mod region;
@@ -68,8 +69,9 @@ pub use image::{
 pub use instance::{Instance, InstanceState, StateReason};
 pub use instance_type::{Architecture, InstanceType};
 pub use key_pair::{KeyPair, NewKeyPair};
-pub use launch::{Imds, Launch};
+pub use launch::{Imds, Launch, Spot};
 pub use launch_template::NamedByTemplate;
+pub use placement::{CapacityReservation, Placement};
 pub use preflight::{Call, Verdict};
 pub use publish::LaunchPermissions;
 pub use resource::TaggedResource;
@@ -77,7 +79,7 @@ pub use security_group::{IngressRule, NewSecurityGroup, SecurityGroup};
 pub use session::{Session, SessionDocument};
 pub use snapshot::{Snapshot, SnapshotState};
 pub use subnet::Subnet;
-pub use tag::{TagMatch, Tags};
+pub use tag::{Filters, TagMatch, Tags};
 pub use wait::{Heartbeat, Probe, Wait, WaitError};
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::convert::{Nonsense, optional_id, required};
 use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
 use crate::ids::{SecurityGroupId, VpcId};
-use crate::tag::{TagMatch, Tags, filter, literal, tag_filters};
+use crate::tag::{Filters, TagMatch, Tags, filter, literal, sdk_filters, tag_filters};
 
 /// A security group as EC2 describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +140,18 @@ impl Gateway {
     pub async fn security_groups_like(&self, pattern: &str) -> Result<Vec<SecurityGroup>, Error> {
         self.find_security_groups(vec![filter("group-name", [pattern])])
             .await
+    }
+
+    /// Those of a VPC that match, by EC2's filter names; the values of one are
+    /// alternatives.
+    pub async fn security_groups_matching(
+        &self,
+        vpc: &VpcId,
+        filters: &Filters,
+    ) -> Result<Vec<SecurityGroup>, Error> {
+        let mut filters = sdk_filters(filters);
+        filters.push(filter("vpc-id", [vpc.as_str()]));
+        self.find_security_groups(filters).await
     }
 
     pub async fn security_groups_tagged(

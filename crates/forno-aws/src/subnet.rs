@@ -6,7 +6,7 @@ use crate::convert::{Nonsense, count, required};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::ids::{SubnetId, VpcId};
-use crate::tag::filter;
+use crate::tag::{Filters, filter, sdk_filters};
 
 /// A subnet as EC2 describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,40 @@ impl Gateway {
             .map(VpcId::new)
             .transpose()
             .map_err(|error| call.malformed(error))
+    }
+
+    /// The VPCs that match, by EC2's filter names; the values of one are alternatives.
+    pub async fn vpcs_like(&self, filters: &Filters) -> Result<Vec<VpcId>, Error> {
+        let call = self.call("DescribeVpcs");
+        let pages = self
+            .clients()
+            .ec2
+            .describe_vpcs()
+            .set_filters(Some(sdk_filters(filters)))
+            .into_paginator()
+            .items()
+            .send();
+        pages
+            .collect::<Result<Vec<_>, _>>()
+            .await
+            .map_err(|error| call.failed(&error))?
+            .into_iter()
+            .filter_map(|vpc| vpc.vpc_id)
+            .map(VpcId::new)
+            .collect::<Result<_, _>>()
+            .map_err(|error| call.malformed(error))
+    }
+
+    /// The subnets that match and are ready, of one VPC or of all, the fullest last.
+    pub async fn subnets_like(
+        &self,
+        vpc: Option<&VpcId>,
+        filters: &Filters,
+    ) -> Result<Vec<Subnet>, Error> {
+        let mut filters = sdk_filters(filters);
+        filters.push(filter("state", ["available"]));
+        filters.extend(vpc.map(|vpc| filter("vpc-id", [vpc.as_str()])));
+        self.find_subnets(filters).await
     }
 
     /// The subnets of a VPC that are ready, the fullest last.

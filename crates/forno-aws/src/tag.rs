@@ -144,6 +144,17 @@ pub(crate) fn tag_filters(conditions: &[TagMatch]) -> Vec<Filter> {
     conditions.iter().map(TagMatch::filter).collect()
 }
 
+/// Conditions of a search, by EC2's filter names; the values of one are alternatives, in
+/// which `*` and `?` stand for anything.
+pub type Filters = std::collections::BTreeMap<String, Vec<String>>;
+
+pub(crate) fn sdk_filters(filters: &Filters) -> Vec<Filter> {
+    filters
+        .iter()
+        .map(|(name, values)| filter(name, values))
+        .collect()
+}
+
 /// EC2 takes at most so many values of one filter.
 pub(crate) const MOST_PER_FILTER: usize = 200;
 

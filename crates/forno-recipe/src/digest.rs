@@ -197,8 +197,10 @@ impl Files {
                 Action::Download(_) | Action::Reboot => {}
             }
         }
-        if let Some(UserData::File(path)) = &recipe.prove.user_data {
-            self.add(path, Used::File);
+        for data in [&recipe.builder.user_data, &recipe.prove.user_data] {
+            if let Some(UserData::File(path)) = data {
+                self.add(path, Used::File);
+            }
         }
     }
 }

@@ -31,17 +31,17 @@ pub use ami_name::AmiNameFault;
 pub use diagnostic::{Diagnostics, Problem};
 pub use digest::{Digest, DigestError, SEMANTICS, digest};
 pub use model::{
-    Architecture, Assertion, CommandAssertion, Connect, DeregistrationProtection, Disk,
-    FileAssertion, FileKind, ImageDisk, Imds, ImdsTokens, OnFailure, PackageAssertion,
-    PortAssertion, Protocol, SealAllow, SealItem, ServiceAssertion, Timeouts, UserAssertion,
-    VolumeType,
+    Architecture, Assertion, CommandAssertion, Connect, CpuCredits, DeregistrationProtection, Disk,
+    FileAssertion, FileKind, ImageDisk, Imds, ImdsTokens, MachineOptions, Market, OnFailure,
+    PackageAssertion, PortAssertion, Protocol, SealAllow, SealItem, ServiceAssertion, Tenancy,
+    Timeouts, UserAssertion, VolumeType,
 };
 pub use order::{Circular, bake_order};
 pub use project::{Inputs, PROJECT_FILE, Project, RecipeEntry, Unset, load};
 pub use recipe::{
-    Action, Ansible, Bucket, Builder, Check, Download, MASK, Prove, Publish, Recipe, Script, Seal,
-    Shell, Source, SourcePath, Step, Test, TestKind, Upload, UploadSource, UserData, Var,
-    VarOrigin, VarValue,
+    Action, Ansible, Bucket, Builder, Check, Download, Filters, MASK, Prove, Publish, Recipe,
+    Script, Seal, Shell, Source, SourcePath, Step, Test, TestKind, Upload, UploadSource, UserData,
+    Var, VarOrigin, VarValue,
 };
 pub use reference::reference;
 pub use schema::{project_schema, schema};

@@ -11,8 +11,8 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{
-    Architecture, Assertion, Connect, DeregistrationProtection, Disk, ImageDisk, Imds, OnFailure,
-    SealAllow, SealItem, Timeouts,
+    Architecture, Assertion, Connect, DeregistrationProtection, Disk, ImageDisk, Imds,
+    MachineOptions, Market, OnFailure, SealAllow, SealItem, Timeouts,
 };
 use crate::text::{Late, Text, Value};
 use crate::units::{Mode, Period};
@@ -134,8 +134,7 @@ pub enum Source {
     Search {
         owners: Vec<String>,
         name: String,
-        /// By EC2's filter names; the values of one are alternatives.
-        filters: BTreeMap<String, Vec<String>>,
+        filters: Filters,
         include_deprecated: bool,
     },
     /// The newest finished image of another recipe.
@@ -227,13 +226,34 @@ pub struct Builder {
     /// Never empty; tried in order.
     pub instance_types: Vec<String>,
     pub disk: Disk,
-    /// Tried in order; empty: those of the default VPC.
+    /// Never empty; tried in order, the types of one before the next.
+    #[serde(skip_serializing_if = "is_on_demand")]
+    pub market: Vec<Market>,
+    /// USD per hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spot_max_price: Option<String>,
+    /// Tried in order; empty: those found by the filters.
     pub subnet_ids: Vec<String>,
-    /// Empty: one is made for the bake.
+    /// By EC2's filter names; the values of one are alternatives.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub subnet_filters: Filters,
+    /// `None`, and no filters: the default VPC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vpc_id: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub vpc_filters: Filters,
+    /// Empty, and no filters: one is made for the bake.
     pub security_group_ids: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub security_group_filters: Filters,
     /// `None`: as the subnet says.
     pub public_ip: Option<bool>,
     pub instance_profile: Option<String>,
+    /// Beside forno's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<UserData>,
+    #[serde(skip_serializing_if = "MachineOptions::is_default")]
+    pub machine: MachineOptions,
     pub user: String,
     pub connect: Connect,
     /// Where Run Command is how the machine is reached.
@@ -242,6 +262,14 @@ pub struct Builder {
     pub imds: Imds,
     /// Of everything temporary, besides forno's own.
     pub tags: BTreeMap<String, Late>,
+}
+
+/// Conditions of a search, by EC2's filter names; the values of one are alternatives.
+pub type Filters = BTreeMap<String, Vec<String>>;
+
+/// A recipe that says nothing keeps its digest.
+fn is_on_demand(market: &Vec<Market>) -> bool {
+    *market == [Market::OnDemand]
 }
 
 /// Through what files get to a machine that nothing but its agent is reached by.

@@ -201,15 +201,9 @@ pub(crate) struct Words(pub(crate) Vec<String>);
 
 impl<'de> Deserialize<'de> for Words {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Either {
-            One(String),
-            Many(Vec<String>),
-        }
-        Ok(Self(match Either::deserialize(deserializer)? {
-            Either::One(text) => text.split_whitespace().map(str::to_owned).collect(),
-            Either::Many(words) => words,
+        Ok(Self(match OneOrMany::deserialize(deserializer)? {
+            OneOrMany::One(text) => text.split_whitespace().map(str::to_owned).collect(),
+            OneOrMany::Many(words) => words,
         }))
     }
 }
@@ -231,6 +225,40 @@ impl JsonSchema for Words {
             ],
         })
     }
+}
+
+/// One or several values, given as a string (taken whole) or a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Values(pub(crate) Vec<String>);
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match OneOrMany::deserialize(deserializer)? {
+            OneOrMany::One(text) => vec![text],
+            OneOrMany::Many(values) => values,
+        }))
+    }
+}
+
+impl JsonSchema for Values {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Values".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Words::json_schema(generator)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
 }
 
 /// Any value, as Ansible's extra variables take them. No null: TOML has none.

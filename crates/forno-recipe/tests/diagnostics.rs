@@ -269,6 +269,31 @@ channel = "candidate"
 }
 
 #[test]
+fn where_a_builder_stands_and_how_it_is_bought() {
+    let fixture = Fixture::below_head(
+        r##"
+[builder]
+instance_types = ["t3.medium", "m7i.large"]
+market = ["spot", "spot"]
+spot_max_price = "a little"
+subnet_ids = ["subnet-0123456789abcdef0"]
+subnet_filters = { "tag:tier" = "build" }
+vpc_id = "vpc-1"
+security_group_filters = { group-name = [] }
+user_data = "#!/bin/sh"
+user_data_file = "there.sh"
+
+[builder.machine]
+cpu_credits = "unlimited"
+host_id = "h-0123456789abcdef0"
+capacity_reservation = "mine"
+license_configuration_arns = ["arn:aws:ec2:eu-west-1:123456789012:license"]
+"##,
+    );
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
 fn the_disk_in_the_image() {
     let fixture = Fixture::with(
         r#"

@@ -2,8 +2,8 @@
 
 use super::endpoint::{Answer, Endpoint, instance_xml, ok, refused};
 use crate::{
-    Call, Cidr, ImageCopy, Imds, IngressRule, Kind, Launch, LaunchPermissions, NewImage,
-    NewKeyPair, NewSecurityGroup, Tags, Verdict, Volume, VolumeType,
+    Call, CapacityReservation, Cidr, ImageCopy, Imds, IngressRule, Kind, Launch, LaunchPermissions,
+    NewImage, NewKeyPair, NewSecurityGroup, Placement, Spot, Tags, Verdict, Volume, VolumeType,
 };
 
 fn tags() -> Tags {
@@ -32,6 +32,8 @@ fn launch() -> Launch {
         }],
         instance_profile: None,
         imds: Imds::default(),
+        spot: None,
+        placement: Placement::default(),
         tags: tags(),
     }
 }
@@ -67,6 +69,7 @@ async fn a_builder_is_launched_with_everything_in_one_call() {
         state: Pending,
         state_reason: None,
         instance_type: "c7i.large",
+        is_spot: false,
         public_address: Some(
             203.0.113.7,
         ),
@@ -150,6 +153,60 @@ async fn a_builder_is_launched_with_everything_in_one_call() {
         "UserData": "I2Nsb3VkLWNvbmZpZwo=",
     }
     "#);
+}
+
+#[tokio::test]
+async fn a_launch_says_how_it_is_bought_and_where_it_stands() {
+    let spot = instance_xml(
+        "i-0123456789abcdef0",
+        "pending",
+        "<instanceLifecycle>spot</instanceLifecycle>",
+    );
+    let endpoint = Endpoint::with([ok(
+        "RunInstances",
+        &format!("<instancesSet>{spot}</instancesSet>"),
+    )])
+    .await;
+    let plain = launch();
+    let launch = Launch {
+        spot: Some(Spot {
+            max_price: Some("0.05".to_owned()),
+        }),
+        placement: Placement {
+            ebs_optimized: Some(true),
+            cpu_credits: Some("unlimited"),
+            nitro_enclaves: true,
+            tenancy: Some("host"),
+            host_id: Some("h-0123456789abcdef0".to_owned()),
+            host_resource_group_arn: None,
+            placement_group: Some("near".to_owned()),
+            capacity_reservation: Some(CapacityReservation::Id("cr-0123456789abcdef0".to_owned())),
+            license_configuration_arns: vec![
+                "arn:aws:license-manager:eu-west-1:1:license".to_owned(),
+            ],
+        },
+        ..launch()
+    };
+    let gateway = endpoint.gateway().await;
+    assert!(gateway.run_instance(&launch).await.unwrap().is_spot);
+    // What a plain launch does not say.
+    let said_by = |launch: &Launch| {
+        let request = gateway.run_instances_request(launch);
+        let input = request.as_input();
+        (
+            input.get_instance_market_options().is_some(),
+            input.get_placement().is_some(),
+            input.get_capacity_reservation_specification().is_some(),
+        )
+    };
+    assert_eq!(said_by(&plain), (false, false, false));
+    let mut sent = endpoint.requests()[0].form.clone();
+    sent.retain(|key, _| {
+        !["TagSpecification", "BlockDevice", "Metadata"]
+            .iter()
+            .any(|prefix| key.starts_with(prefix))
+    });
+    insta::assert_debug_snapshot!(sent);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::endpoint::{Answer, Endpoint, connect, instance_xml, ok, refused};
-use crate::{Error, Imds, Kind, Launch, Limits, NewImage, Outcome, Tags};
+use crate::{Error, Imds, Kind, Launch, Limits, NewImage, Outcome, Placement, Tags};
 
 fn launch() -> Launch {
     Launch {
@@ -21,6 +21,8 @@ fn launch() -> Launch {
         volumes: Vec::new(),
         instance_profile: None,
         imds: Imds::default(),
+        spot: None,
+        placement: Placement::default(),
         tags: Tags::new(),
     }
 }

@@ -22,7 +22,7 @@ pub(super) async fn start(
         places: &ctx.prepared.places,
         groups,
         door,
-        user_data: None,
+        user_data: ctx.prepared.user_data.as_deref(),
     };
     ctx.step(&step, launch(ctx, &step, &wanted)).await
 }

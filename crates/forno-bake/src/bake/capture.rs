@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use forno_aws::{Gateway, Image, ImageId, InstanceId, Kind, NewImage, Outcome, Volume, WaitError};
-use forno_events::{Emitter, Event, StepId, Unit};
-use forno_recipe as recipe;
+use forno_aws::{
+    Gateway, Image, ImageId, InstanceId, Kind, NewImage, Outcome, Volume, VolumeType, WaitError,
+};
+use forno_events::{Emitter, Event, Outcome as StepOutcome, StepId, Unit};
+use forno_recipe::Market;
 use forno_saga::{Deadline, Effect, EffectId, Phase};
 use tokio_util::sync::CancellationToken;
 
@@ -15,12 +17,23 @@ use super::effects::{self, IMAGE, Made, NamedIntent};
 use super::machine::ended;
 use crate::error::{ErrorKind, of_effect};
 use crate::journal::millis;
-use crate::plan::ids;
+use crate::plan::{ids, volume_type};
 use crate::{Error, names};
 
-/// Stopped first: a running machine's disk is never quite still.
+/// Stopped first: a running machine's disk is never quite still. A Spot Instance cannot
+/// be stopped; EC2 makes the image while it reboots.
 pub(super) async fn stop(ctx: &Context, id: &InstanceId) -> Result<(), Error> {
     let step = ids::stop();
+    if is_spot(ctx, id).await? {
+        ctx.emitter.emit(Event::StepFinished {
+            step,
+            outcome: StepOutcome::Skipped,
+            attempt: 1,
+            elapsed_ms: 0,
+            message: Some("a Spot Instance cannot be stopped: it reboots for its image".to_owned()),
+        });
+        return Ok(());
+    }
     let limit = ctx.prepared.recipe.builder.timeouts.stop.get();
     let failed = |text| ErrorKind::Capture(format!("the builder does not stop: {text}"));
     ctx.step(&step, async {
@@ -56,6 +69,25 @@ pub(super) async fn stop(ctx: &Context, id: &InstanceId) -> Result<(), Error> {
         }
     })
     .await
+}
+
+/// Asked only where a machine of this bake can be one.
+async fn is_spot(ctx: &Context, id: &InstanceId) -> Result<bool, Error> {
+    let places = &ctx.prepared.places;
+    if places.iter().all(|place| place.market == Market::OnDemand) {
+        return Ok(false);
+    }
+    let limit = Duration::from_mins(2);
+    let found = ctx
+        .wait(&ids::stop(), "EC2 to describe the builder", limit)
+        .of(id)
+        .while_refused(
+            |error| error.kind().is_transient(),
+            || ctx.gateway.instance(id),
+        )
+        .await
+        .map_err(|error| of_wait(&error, ErrorKind::Capture))?;
+    Ok(found.is_some_and(|instance| instance.is_spot))
 }
 
 /// The image, available; with the name of its effect.
@@ -96,11 +128,16 @@ pub(super) async fn capture(
     .await
 }
 
-/// Ends only when the stopped builder ends although its disk is still needed.
+/// Ends only when the stopped builder ends although its disk is still needed. The disk of
+/// one that was never stopped has been copied when EC2 starts it again; whether that came
+/// to an image is told by the image.
 async fn ends(ctx: &Context, step: &StepId, id: Option<&InstanceId>) -> Error {
     let Some(id) = id else {
         return std::future::pending().await;
     };
+    if is_spot(ctx, id).await.unwrap_or(false) {
+        return std::future::pending().await;
+    }
     loop {
         tokio::time::sleep(ctx.settings.poll).await;
         if let Some(error) = ended(ctx, step, id).await {
@@ -175,11 +212,11 @@ fn volumes(ctx: &Context) -> Vec<Volume> {
     let (Some(disk), Some(device)) = (&prepared.recipe.disk, &prepared.source.root_device) else {
         return Vec::new();
     };
-    let kind = disk.r#type;
-    let is_gp3 = kind == recipe::VolumeType::Gp3;
+    let kind = volume_type(disk.r#type);
+    let is_gp3 = kind == VolumeType::Gp3;
     vec![Volume {
         device: device.clone(),
-        volume_type: kind.as_str().parse().ok(),
+        volume_type: Some(kind),
         iops: disk.iops.or(is_gp3.then_some(GP3.0)),
         throughput: disk.throughput.or(is_gp3.then_some(GP3.1)),
         ..Volume::default()

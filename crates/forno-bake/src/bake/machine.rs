@@ -9,6 +9,7 @@ use forno_aws::{
 };
 use forno_events::{Severity, StepId};
 use forno_link::{HostKey, HostKeyPair};
+use forno_recipe::Market;
 use forno_saga::{Effect, EffectId, Rung};
 
 use super::adopt::adopt;
@@ -94,9 +95,7 @@ pub(super) async fn launch(
             .await;
         let made = match asked {
             Ok(made) => made,
-            Err(RunError::Failed(CallError(error)))
-                if matches!(error.kind(), Kind::Capacity | Kind::TokenReused) =>
-            {
+            Err(RunError::Failed(CallError(error))) if tries_next(&error, place) => {
                 let told = format!("{place}: {}", error.code().unwrap_or("no capacity"));
                 ctx.note(Severity::Warning, format!("not to be had: {told}"));
                 if error.kind() == Kind::TokenReused {
@@ -145,6 +144,16 @@ pub(super) async fn launch(
         refused.join("; ")
     )))
     .with_hint("name more types in builder.instance_types or more subnets in builder.subnet_ids"))
+}
+
+/// Whether what refused this place may grant another. Spot Instances have a quota of their
+/// own, so that one used up says nothing about machines on demand.
+fn tries_next(error: &forno_aws::Error, place: &Place) -> bool {
+    match error.kind() {
+        Kind::Capacity | Kind::TokenReused => true,
+        Kind::Quota => place.market == Market::Spot,
+        _ => false,
+    }
 }
 
 /// A machine that another process has launched.

@@ -40,3 +40,4 @@ pub(crate) use publish::{Publication, copies, lacks_copies};
 pub(crate) use run::{From, bake, mark_finished, resume};
 pub(crate) use systems::{BucketStore, Cloud};
 pub(crate) use undo::{CloudUndo, command};
+pub(crate) use user_data::fits as user_data_fits;

@@ -9,6 +9,36 @@ use forno_link::HostKeyPair;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
+use super::lifeline;
+use crate::plan::Prepared;
+use crate::{Error, ErrorKind};
+
+/// What EC2 takes, before its base64.
+const MOST: usize = 16 * 1024;
+
+/// Whether what the recipe says still fits when forno's own stands beside it.
+pub(crate) fn fits(prepared: &Prepared) -> Result<(), Error> {
+    let arming = lifeline::arming(lifeline::grace(prepared), prepared.expires);
+    for (key, data) in [
+        ("builder.user_data", &prepared.user_data),
+        ("prove.user_data", &prepared.prove_user_data),
+    ] {
+        let Some(excess) = data.as_ref().and_then(|data| excess(&arming, data)) else {
+            continue;
+        };
+        return Err(Error::new(ErrorKind::Recipe(format!(
+            "{key} is too long by {excess} bytes: with what forno adds, EC2 takes {MOST}"
+        )))
+        .with_hint("let it fetch the rest, or make a step of it"));
+    }
+    Ok(())
+}
+
+fn excess(arming: &str, also: &str) -> Option<usize> {
+    let whole = user_data(Some(&HostKeyPair::generate()), arming, Some(also));
+    whole.len().checked_sub(MOST).filter(|excess| *excess > 0)
+}
+
 /// The cloud-config of a machine, with the script of its switch; `also` is user
 /// data of the recipe.
 pub(super) fn user_data(
@@ -93,6 +123,13 @@ mod tests {
             pair.public().line().as_str()
         );
         assert_eq!(config["bootcmd"], json!([["sh", "-c", "echo armed\n"]]));
+    }
+
+    #[test]
+    fn what_is_too_long_is_known_before_ec2_says_so() {
+        assert_eq!(excess("true", "#!/bin/sh\ntrue\n"), None);
+        let long = "#".repeat(MOST);
+        assert!(excess("true", &long).is_some_and(|excess| excess > 1000));
     }
 
     #[test]

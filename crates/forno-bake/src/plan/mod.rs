@@ -14,7 +14,9 @@ mod view;
 
 pub(crate) use ingress::{is_loopback, sources as ingress};
 pub(crate) use network::Place;
-pub(crate) use prepare::{Base, Machine, Prepared, digest_of, plan, prepare, unmanaged};
+pub(crate) use prepare::{
+    Base, Machine, Prepared, digest_of, plan, prepare, unmanaged, volume_type,
+};
 pub use saved::RecipeSource;
 pub(crate) use saved::Saved;
 pub(crate) use source::newest_finished;

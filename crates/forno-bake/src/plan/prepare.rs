@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forno_aws::{
-    Cidr, Gateway, Identity, Image, ImageId, Launch, NewKeyPair, NewSecurityGroup, Tags, Volume,
-    VolumeType,
+    CapacityReservation, Cidr, Gateway, Identity, Image, ImageId, Launch, NewKeyPair,
+    NewSecurityGroup, Placement, Spot, Tags, Volume, VolumeType,
 };
 use forno_events::{BakeId, StepInfo};
-use forno_recipe::{AmiNameFault, BakeFacts, Connect, Digest, Disk, Late, Recipe, UserData};
+use forno_recipe::{
+    AmiNameFault, BakeFacts, Connect, Digest, Disk, Late, MachineOptions, Market, Recipe, UserData,
+};
 use jiff::Timestamp;
 
 use super::change::compare;
@@ -20,6 +22,7 @@ use super::steps::announce;
 use super::view::{
     Candidate, Change, Network, Plan, PlannedSource, Preflight, SourceImage, Variable,
 };
+use crate::bake::user_data_fits;
 use crate::{Bakes, Error, ErrorKind, Settings, names};
 
 /// What a recipe starts from, as far as the run knows.
@@ -58,6 +61,7 @@ pub(crate) struct Prepared {
     pub(crate) image_tags: Tags,
     /// The recipe's tags of everything temporary.
     pub(crate) builder_tags: Tags,
+    pub(crate) user_data: Option<String>,
     pub(crate) prove_user_data: Option<String>,
     pub(crate) digest: Digest,
     pub(crate) change: Change,
@@ -128,16 +132,12 @@ async fn survey(gateway: &Gateway, settings: &Settings, recipe: &Recipe) -> Resu
     let mut warnings = Vec::new();
     let identity = match gateway.caller_identity().await {
         Ok(identity) => Some(identity),
-        Err(error)
-            if matches!(
-                error.kind(),
-                forno_aws::Kind::Unauthorized | forno_aws::Kind::Unsupported
-            ) =>
-        {
+        // An endpoint without STS. AWS lets everybody ask who they are.
+        Err(error) if error.kind() == forno_aws::Kind::Unsupported => {
             warnings.push(format!("whose credentials these are is not known: {error}"));
             None
         }
-        Err(error) => return Err(Error::new(ErrorKind::Planning(error))),
+        Err(error) => return Err(unknown_caller(error)),
     };
     let total = recipe.builder.timeouts.total.get();
     if let Ok(Some(expiry)) = gateway.credentials_expiry().await
@@ -184,6 +184,20 @@ async fn survey(gateway: &Gateway, settings: &Settings, recipe: &Recipe) -> Resu
         connect,
         warnings,
     })
+}
+
+/// A bake without its account in the ledger could not be told from one of another account,
+/// and no sweep would take it up.
+fn unknown_caller(error: forno_aws::Error) -> Error {
+    let refused = error.kind() == forno_aws::Kind::Unauthorized;
+    let error = Error::new(ErrorKind::Planning(error));
+    if refused {
+        error.with_hint(
+            "AWS lets everybody ask who they are: most likely the policy of a VPC endpoint for STS stands between; let it allow sts:GetCallerIdentity",
+        )
+    } else {
+        error
+    }
 }
 
 /// Why the agents of machines may not be let in, as far as it can be asked.
@@ -233,7 +247,8 @@ async fn settle(
         )))
         .with_hint("put something that differs from bake to bake into image.ami_name, such as {{ bake.short_id }}"));
     }
-    let prove_user_data = prove_user_data(recipe, &facts)?;
+    let user_data = user_data(recipe.builder.user_data.as_ref(), &facts)?;
+    let prove_user_data = self::user_data(recipe.prove.user_data.as_ref(), &facts)?;
     let digest = digest_of(recipe, &source).await?;
     let change = compare(
         gateway,
@@ -253,7 +268,7 @@ async fn settle(
     }
     image_tags.insert(names::DIGEST, digest.whole.as_str());
     image_tags.insert(names::SOURCE_IMAGE, source.id.as_str());
-    Ok(Prepared {
+    let prepared = Prepared {
         description: recipe.description.as_ref().map(render).transpose()?,
         builder_tags: render_all(&recipe.builder.tags)?,
         steps: announce(recipe, survey.connect, survey.ground.groups.is_empty()),
@@ -272,12 +287,15 @@ async fn settle(
         prove_places: survey.prove_places,
         ami_name,
         image_tags,
+        user_data,
         prove_user_data,
         digest,
         change,
         warnings: survey.warnings,
         source_found_by: found.by,
-    })
+    };
+    user_data_fits(&prepared)?;
+    Ok(prepared)
 }
 
 /// What only a running bake knows.
@@ -296,13 +314,16 @@ fn render(late: &Late, facts: &BakeFacts) -> Result<String, Error> {
         .map_err(|error| Error::new(ErrorKind::Recipe(error.to_string())))
 }
 
-pub(super) fn prove_user_data(recipe: &Recipe, facts: &BakeFacts) -> Result<Option<String>, Error> {
-    Ok(match &recipe.prove.user_data {
+pub(super) fn user_data(
+    data: Option<&UserData>,
+    facts: &BakeFacts,
+) -> Result<Option<String>, Error> {
+    Ok(match data {
         None => None,
         Some(UserData::Text(late)) => Some(render(late, facts)?),
         Some(UserData::File(path)) => Some(
             fs_err::read_to_string(&path.absolute)
-                .map_err(Error::io("read the user data of the test machine"))?,
+                .map_err(Error::io("read the user data of a machine"))?,
         ),
     })
 }
@@ -369,13 +390,7 @@ impl Prepared {
             size_gib: size
                 .and_then(forno_recipe::Size::whole_gib)
                 .and_then(|gib| u32::try_from(gib).ok()),
-            volume_type: Some(match r#type {
-                forno_recipe::VolumeType::Gp3 => VolumeType::Gp3,
-                forno_recipe::VolumeType::Gp2 => VolumeType::Gp2,
-                forno_recipe::VolumeType::Io1 => VolumeType::Io1,
-                forno_recipe::VolumeType::Io2 => VolumeType::Io2,
-                forno_recipe::VolumeType::Standard => VolumeType::Standard,
-            }),
+            volume_type: Some(volume_type(*r#type)),
             iops: *iops,
             throughput: *throughput,
             encrypted: encrypted.then_some(true),
@@ -412,6 +427,7 @@ impl Prepared {
                 &self.bake,
                 &[
                     machine.step,
+                    place.market.as_str(),
                     &place.instance_type,
                     place.subnet.as_str(),
                     &machine.round.to_string(),
@@ -431,6 +447,10 @@ impl Prepared {
                     == forno_recipe::ImdsTokens::Required,
                 hop_limit: Some(self.recipe.builder.imds.hop_limit),
             },
+            spot: (place.market == Market::Spot).then(|| Spot {
+                max_price: self.recipe.builder.spot_max_price.clone(),
+            }),
+            placement: placement(&self.recipe.builder.machine),
             tags: self.tags(machine.step, &name),
         }
     }
@@ -493,6 +513,41 @@ impl Prepared {
             preflight,
             warnings: self.warnings.clone(),
         }
+    }
+}
+
+/// The gateway's word for the recipe's.
+pub(crate) const fn volume_type(of: forno_recipe::VolumeType) -> VolumeType {
+    match of {
+        forno_recipe::VolumeType::Gp3 => VolumeType::Gp3,
+        forno_recipe::VolumeType::Gp2 => VolumeType::Gp2,
+        forno_recipe::VolumeType::Io1 => VolumeType::Io1,
+        forno_recipe::VolumeType::Io2 => VolumeType::Io2,
+        forno_recipe::VolumeType::Standard => VolumeType::Standard,
+    }
+}
+
+fn placement(options: &MachineOptions) -> Placement {
+    Placement {
+        ebs_optimized: options.ebs_optimized,
+        cpu_credits: options.cpu_credits.map(forno_recipe::CpuCredits::as_str),
+        nitro_enclaves: options.nitro_enclaves,
+        tenancy: options.tenancy.map(forno_recipe::Tenancy::as_str),
+        host_id: options.host_id.clone(),
+        host_resource_group_arn: options.host_resource_group_arn.clone(),
+        placement_group: options.placement_group.clone(),
+        capacity_reservation: options
+            .capacity_reservation
+            .as_deref()
+            .map(|said| match said {
+                "open" => CapacityReservation::Open,
+                "none" => CapacityReservation::None,
+                arn if arn.starts_with("arn:") => {
+                    CapacityReservation::ResourceGroup(arn.to_owned())
+                }
+                id => CapacityReservation::Id(id.to_owned()),
+            }),
+        license_configuration_arns: options.license_configuration_arns.clone(),
     }
 }
 
@@ -570,6 +625,7 @@ fn candidates(places: &[Place]) -> Vec<Candidate> {
             instance_type: place.instance_type.clone(),
             subnet: place.subnet.to_string(),
             availability_zone: place.zone.clone(),
+            market: place.market,
         })
         .collect()
 }

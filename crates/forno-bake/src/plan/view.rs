@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use forno_events::StepInfo;
-use forno_recipe::{Digest, Publish};
+use forno_recipe::{Digest, Market, Publish};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,7 @@ pub struct Candidate {
     pub instance_type: String,
     pub subnet: String,
     pub availability_zone: String,
+    pub market: Market,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -2,6 +2,7 @@
 //! on the way, what is left afterwards, and how they end.
 
 mod agents;
+mod builder;
 mod cancel;
 mod corpus;
 mod course;

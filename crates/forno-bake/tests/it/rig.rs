@@ -214,6 +214,17 @@ impl Rig {
         left
     }
 
+    /// The subnet of the zone that this matches.
+    pub(crate) fn subnet(&self, zone: &str) -> String {
+        let told = self.call(&[
+            ("Action", "DescribeSubnets"),
+            ("Filter.1.Name", "availability-zone"),
+            ("Filter.1.Value.1", zone),
+        ]);
+        let (_, rest) = told.split_once("<subnetId>").unwrap();
+        rest.split_once('<').unwrap().0.to_owned()
+    }
+
     /// A call that forno itself never makes, by a client that is not forno's.
     pub(crate) fn call(&self, parameters: &[(&str, &str)]) -> String {
         let credentials = self.endpoint.credentials();

@@ -230,6 +230,8 @@ fn launch(image: &ImageId, token: &str, tags: Tags) -> Launch {
         user_data: None,
         volumes: Vec::new(),
         instance_profile: None,
+        spot: None,
+        placement: forno_aws::Placement::default(),
         imds: Imds {
             tokens_required: true,
             hop_limit: None,

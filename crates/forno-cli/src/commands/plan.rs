@@ -217,7 +217,11 @@ fn publish(wanted: &Publish) -> Vec<String> {
 fn builder(plan: &Plan) -> Vec<String> {
     let mut types: Vec<&str> = Vec::new();
     let mut subnets: Vec<String> = Vec::new();
+    let mut markets: Vec<&str> = Vec::new();
     for candidate in &plan.candidates {
+        if !markets.contains(&candidate.market.as_str()) {
+            markets.push(candidate.market.as_str());
+        }
         if !types.contains(&candidate.instance_type.as_str()) {
             types.push(&candidate.instance_type);
         }
@@ -226,7 +230,15 @@ fn builder(plan: &Plan) -> Vec<String> {
             subnets.push(subnet);
         }
     }
-    vec![types.join(", then "), format!("in {}", subnets.join(", "))]
+    let types = types.join(", then ");
+    vec![
+        // On demand is what everybody expects.
+        match markets[..] {
+            [] | ["on-demand"] => types,
+            _ => format!("{types} ({})", markets.join(", then ")),
+        },
+        format!("in {}", subnets.join(", ")),
+    ]
 }
 
 /// Where a value comes from, as far as one word can say.

@@ -22,7 +22,9 @@ fn shell_file_ansible_and_reboot_make_an_image_that_proves_it() {
     );
     sandbox.recipe(
         &Recipe::new("whole")
-            .with("[builder]\nuser = 'admin'\n")
+            .with(
+                "[builder]\nuser = 'admin'\nuser_data = \"#!/bin/sh\\ntouch /etc/forno-user-data\\n\"\n",
+            )
             .step("name = 'as root'\nshell = { run = 'id -un > /etc/forno-who', sudo = true }")
             .shell("as the default user", "test \"$(id -un)\" = admin; echo \"$HOME\" > home")
             .step("name = 'one file'\nfile = { content = 'secret of none', to = '/etc/forno/deep/file', mode = '0600', owner = 'admin' }")
@@ -33,6 +35,7 @@ fn shell_file_ansible_and_reboot_make_an_image_that_proves_it() {
             .step("name = 'after'\nshell = { run = 'touch /etc/forno-after', sudo = true }")
             .check("file = '/etc/forno/deep/file'\nmode = '0600'\nowner = 'admin'\ncontains = 'secret of none'")
             .check("file = '/etc/forno-after'")
+            .check("file = '/etc/forno-user-data'")
             .check("package = 'openssh-server'")
             .check("service = 'ssh'\nactive = true")
             .check("port = 22")

@@ -3,7 +3,7 @@
 use super::call::Call;
 use super::{
     groups, image_attributes, image_copy, image_create, images, instances, keys, launch_templates,
-    places, run, snapshots, states, tags, types, volumes,
+    places, run, snapshots, spot, states, tags, types, volumes,
 };
 use crate::api::error::ApiError;
 use crate::api::xml::Xml;
@@ -72,6 +72,10 @@ const ACTIONS: &[(&str, Action)] = &[
         image_attributes::describe_snapshot_attribute,
     ),
     ("DescribeSnapshots", snapshots::describe_snapshots),
+    (
+        "DescribeSpotInstanceRequests",
+        spot::describe_spot_instance_requests,
+    ),
     ("DescribeSubnets", places::describe_subnets),
     ("DescribeTags", tags::describe_tags),
     ("DescribeVolumes", volumes::describe_volumes),

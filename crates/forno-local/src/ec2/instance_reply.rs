@@ -125,6 +125,10 @@ fn write_instance(xml: &mut Xml, state: &RegionState, region: Region, instance: 
             .map(|(key, value)| (key.as_str(), value.as_str())),
     );
     xml.text("virtualizationType", "hvm");
+    if let Some(request) = &instance.spot_request {
+        xml.text("instanceLifecycle", "spot")
+            .text("spotInstanceRequestId", request);
+    }
     if let Some(kind) = &kind {
         xml.group("cpuOptions", |xml| {
             xml.text("coreCount", kind.vcpus / kind.threads_per_core())
@@ -152,7 +156,7 @@ fn write_instance(xml: &mut Xml, state: &RegionState, region: Region, instance: 
             region.zone(&instance.zone).map(Zone::id),
         )
         .text("groupName", "")
-        .text("tenancy", "default")
+        .text("tenancy", instance.hardware.tenancy())
         .text("availabilityZone", &instance.zone);
     })
     .group("monitoring", |xml| {
@@ -177,7 +181,11 @@ fn write_options(xml: &mut Xml, instance: &Instance) {
     let word = |on: bool| if on { "enabled" } else { "disabled" };
     let metadata = instance.metadata;
     xml.group("capacityReservationSpecification", |xml| {
-        xml.text("capacityReservationPreference", "open");
+        let none = instance.hardware.no_reservation;
+        xml.text(
+            "capacityReservationPreference",
+            if none { "none" } else { "open" },
+        );
     })
     .group("hibernationOptions", |xml| {
         xml.text("configured", false);
@@ -198,7 +206,7 @@ fn write_options(xml: &mut Xml, instance: &Instance) {
             .text("instanceMetadataTags", word(metadata.show_tags));
     })
     .group("enclaveOptions", |xml| {
-        xml.text("enabled", false);
+        xml.text("enabled", instance.hardware.enclaves);
     })
     .text("bootMode", "uefi-preferred")
     .text("platformDetails", "Linux/UNIX")

@@ -265,10 +265,16 @@ fn filter_values(
             .map(|reason| reason.message.clone())
             .collect(),
         "subnet-id" | "network-interface.subnet-id" => when_connected(instance.subnet.clone()),
-        "tenancy" => one("default"),
+        "instance-lifecycle" => instance
+            .spot_request
+            .iter()
+            .map(|_| "spot".to_owned())
+            .collect(),
+        "spot-instance-request-id" => instance.spot_request.iter().cloned().collect(),
+        "tenancy" => one(instance.hardware.tenancy()),
         "virtualization-type" => one("hvm"),
         "vpc-id" | "network-interface.vpc-id" => when_connected(vpc_id(region)),
-        // What no instance here has: profiles, lifecycles, placement groups.
+        // What no instance here has: profiles, placement groups.
         _ => Vec::new(),
     }
 }

@@ -9,6 +9,7 @@ use super::call::Call;
 use super::images::unavailable;
 use super::instance_reply::write_reservation;
 use super::run_disk::{RootRequest, read_mappings};
+use super::run_hardware;
 use super::run_network::{self, Network};
 use super::tags::TagSpecs;
 use crate::api::error::ApiError;
@@ -20,8 +21,8 @@ use crate::state::network::public_address;
 use crate::state::parameters::find_parameter;
 use crate::state::types::InstanceType;
 use crate::state::world::{
-    ACCOUNT, Attachment, Image, ImageState, Instance, InstanceState, MetadataOptions, OnShutdown,
-    Volume,
+    ACCOUNT, Attachment, Hardware, Image, ImageState, Instance, InstanceState, MetadataOptions,
+    OnShutdown, Volume,
 };
 
 /// EC2's limit on decoded user data.
@@ -120,6 +121,8 @@ struct Launch {
     protect_stop: bool,
     ebs_optimized: bool,
     monitoring: bool,
+    spot: bool,
+    hardware: Hardware,
     tags: TagSpecs,
 }
 
@@ -160,12 +163,15 @@ impl Launch {
             protect_stop: params.flag("DisableApiStop")?.unwrap_or(false),
             ebs_optimized: params.flag("EbsOptimized")?.unwrap_or(kind.nitro),
             monitoring,
+            spot: run_hardware::is_spot(&params)?,
+            hardware: run_hardware::read(&params, &kind)?,
             tags: TagSpecs::read(
                 &params,
                 &[
                     Resource::Instance,
                     Resource::Volume,
                     Resource::NetworkInterface,
+                    Resource::SpotRequest,
                 ],
             )?,
             image,
@@ -225,6 +231,8 @@ impl Launch {
                 protect_stop: self.protect_stop,
                 ebs_optimized: self.ebs_optimized,
                 monitoring: self.monitoring,
+                spot_request: self.spot.then(|| Resource::SpotRequest.fresh()),
+                hardware: self.hardware.clone(),
                 state: InstanceState::Pending,
                 reason: None,
                 transition: String::new(),
@@ -253,6 +261,9 @@ impl Launch {
             self.tags.apply(state, Resource::Volume, &volume);
             self.tags
                 .apply(state, Resource::NetworkInterface, &instance.interface);
+            if let Some(request) = &instance.spot_request {
+                self.tags.apply(state, Resource::SpotRequest, request);
+            }
             state.volumes.insert(volume, root);
             state.instances.insert(id.clone(), instance);
             call.order(Order::Launch {
@@ -291,11 +302,8 @@ impl Launch {
 fn refuse_unsupported(params: &Level<'_>) -> Result<(), ApiError> {
     for (name, what) in [
         ("LaunchTemplate", "launch templates"),
-        ("InstanceMarketOptions", "spot capacity; launch on demand"),
         ("CpuOptions", "CPU options"),
-        ("CapacityReservationSpecification", "capacity reservations"),
         ("HibernationOptions", "hibernation"),
-        ("EnclaveOptions", "enclaves"),
         ("PrivateDnsNameOptions", "host name options"),
     ] {
         if params.group(name).is_some() {
@@ -310,6 +318,9 @@ fn refuse_unsupported(params: &Level<'_>) -> Result<(), ApiError> {
         return Err(ApiError::invalid(format!(
             "Value ({value}) for parameter {name} is invalid. Invalid IAM Instance Profile name"
         )));
+    }
+    if !params.members("LicenseSpecification").is_empty() {
+        return Err(ApiError::unsupported("license configurations"));
     }
     // Credits and recovery say how AWS bills and moves machines; here they
     // change nothing.

@@ -20,7 +20,10 @@ pub(super) struct Network {
 pub(super) fn read(call: &mut Call<'_>) -> Result<Network, ApiError> {
     let params = call.params.clone();
     let interfaces = params.members("NetworkInterface");
-    let zone = placement(&params)?;
+    let placement = params.group("Placement");
+    let zone = placement
+        .as_ref()
+        .and_then(|place| place.get("AvailabilityZone"));
     let top_level = ["SubnetId"].iter().any(|name| params.get(name).is_some());
     let top_groups =
         !params.list("SecurityGroupId").is_empty() || !params.list("SecurityGroup").is_empty();
@@ -89,19 +92,6 @@ pub(super) fn read(call: &mut Call<'_>) -> Result<Network, ApiError> {
 enum Form {
     Plain,
     Interface,
-}
-
-fn placement<'a>(params: &Level<'a>) -> Result<Option<&'a str>, ApiError> {
-    let Some(placement) = params.group("Placement") else {
-        return Ok(None);
-    };
-    if placement
-        .get("Tenancy")
-        .is_some_and(|tenancy| tenancy != "default")
-    {
-        return Err(ApiError::unsupported("dedicated tenancy"));
-    }
-    Ok(placement.get("AvailabilityZone"))
 }
 
 fn subnet(call: &Call<'_>, id: Option<&str>, zone: Option<&str>) -> Result<Subnet, ApiError> {

@@ -89,6 +89,15 @@ pub(super) fn stop_instances(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), A
                 return Err(wrong_state(id, "stopped"));
             }
         }
+        if call.state().instances[id].spot_request.is_some() {
+            return Err(ApiError::new(
+                "UnsupportedOperation",
+                format!(
+                    "You can't stop the Spot Instance '{id}' because it is associated with a one-time Spot Instance \
+                     request. You can only stop Spot Instances associated with persistent Spot Instance requests."
+                ),
+            ));
+        }
         if call.state().instances[id].protect_stop {
             return Err(ApiError::new(
                 "OperationNotPermitted",

@@ -165,7 +165,13 @@ fn metadata(region: Region, state: &RegionState, instance: &Instance, public: bo
         ("hostname", value(&private_name)),
         ("instance-action", value("none")),
         ("instance-id", value(&instance.id)),
-        ("instance-life-cycle", value("on-demand")),
+        (
+            "instance-life-cycle",
+            value(match instance.spot_request {
+                Some(_) => "spot",
+                None => "on-demand",
+            }),
+        ),
         ("instance-type", value(&instance.kind)),
         ("local-hostname", value(&private_name)),
         ("local-ipv4", value(instance.private_address.to_string())),

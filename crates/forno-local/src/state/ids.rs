@@ -17,13 +17,14 @@ pub(crate) enum Resource {
     SecurityGroup,
     SecurityGroupRule,
     Snapshot,
+    SpotRequest,
     Subnet,
     Volume,
     Vpc,
 }
 
 impl Resource {
-    const TAGGABLE: [Self; 11] = [
+    const TAGGABLE: [Self; 12] = [
         Self::Image,
         Self::Instance,
         Self::KeyPair,
@@ -32,6 +33,7 @@ impl Resource {
         Self::SecurityGroup,
         Self::SecurityGroupRule,
         Self::Snapshot,
+        Self::SpotRequest,
         Self::Subnet,
         Self::Volume,
         Self::Vpc,
@@ -48,6 +50,7 @@ impl Resource {
             Self::SecurityGroup => "sg-",
             Self::SecurityGroupRule => "sgr-",
             Self::Snapshot => "snap-",
+            Self::SpotRequest => "sir-",
             Self::Subnet => "subnet-",
             Self::Volume => "vol-",
             Self::Vpc => "vpc-",
@@ -66,6 +69,7 @@ impl Resource {
             Self::SecurityGroup => "security-group",
             Self::SecurityGroupRule => "security-group-rule",
             Self::Snapshot => "snapshot",
+            Self::SpotRequest => "spot-instances-request",
             Self::Subnet => "subnet",
             Self::Volume => "volume",
             Self::Vpc => "vpc",
@@ -141,6 +145,10 @@ impl Resource {
                 "InvalidSnapshotID.Malformed",
                 format!("Invalid id: \"{id}\""),
             ),
+            Self::SpotRequest => (
+                "InvalidSpotInstanceRequestID.Malformed",
+                format!("Invalid id: \"{id}\""),
+            ),
             Self::Subnet => ("InvalidSubnetID.Malformed", format!("Invalid id: \"{id}\"")),
             Self::Volume => ("InvalidVolumeID.Malformed", format!("Invalid id: \"{id}\"")),
             Self::Vpc => ("InvalidVpcID.Malformed", format!("Invalid id: \"{id}\"")),
@@ -186,6 +194,10 @@ impl Resource {
             Self::Snapshot => (
                 "InvalidSnapshot.NotFound",
                 format!("The snapshot '{id}' does not exist."),
+            ),
+            Self::SpotRequest => (
+                "InvalidSpotInstanceRequestID.NotFound",
+                format!("The spot instance request ID '{id}' does not exist"),
             ),
             Self::Subnet => (
                 "InvalidSubnetID.NotFound",

@@ -388,6 +388,11 @@ pub(crate) struct Instance {
     pub(crate) protect_stop: bool,
     pub(crate) ebs_optimized: bool,
     pub(crate) monitoring: bool,
+    /// Of a Spot Instance, the request that it answers.
+    #[serde(default)]
+    pub(crate) spot_request: Option<String>,
+    #[serde(default)]
+    pub(crate) hardware: Hardware,
     pub(crate) state: InstanceState,
     pub(crate) reason: Option<Reason>,
     /// `User initiated (2026-11-22 10:00:00 GMT)`
@@ -441,6 +446,25 @@ pub(crate) struct LaunchTemplateData {
 impl LaunchTemplate {
     pub(crate) fn latest(&self) -> u32 {
         self.versions.last().map_or(0, |version| version.number)
+    }
+}
+
+/// What kind of place a machine was given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hardware {
+    pub(crate) dedicated: bool,
+    pub(crate) enclaves: bool,
+    /// It takes no capacity reservation, not even an open one.
+    pub(crate) no_reservation: bool,
+}
+
+impl Hardware {
+    pub(crate) fn tenancy(&self) -> &'static str {
+        if self.dedicated {
+            "dedicated"
+        } else {
+            "default"
+        }
     }
 }
 
@@ -585,6 +609,10 @@ impl RegionState {
                 .values()
                 .any(|group| group.ingress.iter().any(|rule| rule.id == id)),
             Resource::Snapshot => self.snapshots.contains_key(id),
+            Resource::SpotRequest => self
+                .instances
+                .values()
+                .any(|instance| instance.spot_request.as_deref() == Some(id)),
             Resource::Subnet => super::network::subnets(region)
                 .iter()
                 .any(|subnet| subnet.id == id),

@@ -1,21 +1,19 @@
 //! `[builder]` and `[prove]`: machines that EC2 would start.
-//!
-//! The limits of volumes are those of the EC2 user guide for the last
-//! generation of each type (gp3 since September 2025).
 
 use super::Checks;
+use super::disk::check_disk;
 use super::files::Expect;
 use super::image::check_tags;
+use super::machine;
+use super::network;
 use crate::diagnostic::Problem;
-use crate::model::{
-    Architecture, BuilderTable, Disk, ImageDisk, ProveTable, SsmFiles, SsmTable, VolumeType,
-};
+use crate::model::{Architecture, BuilderTable, ProveTable, SsmFiles, SsmTable};
 use crate::recipe::{Bucket, Builder, Prove, UserData};
-use crate::text::BakeFacts;
+use crate::text::{BakeFacts, Late};
 use crate::units::Period;
 
 /// What EC2 takes as user data, before its base64.
-const MOST_USER_DATA: usize = 16 * 1024;
+const MOST_USER_DATA: u64 = 16 * 1024;
 
 pub(super) fn check(
     checks: &mut Checks<'_>,
@@ -23,6 +21,7 @@ pub(super) fn check(
     architecture: Architecture,
 ) -> Builder {
     let root = checks.root;
+    network::check(checks, &table);
     let instance_types = if table.instance_types.is_empty() {
         let defaults: &[&str] = match architecture {
             Architecture::X86_64 => &["t3.medium", "t3a.medium"],
@@ -33,13 +32,8 @@ pub(super) fn check(
         check_instance_types(checks, "builder", &table.instance_types);
         table.instance_types
     };
-    check_ids(checks, "subnet_ids", "subnet-", &table.subnet_ids);
-    check_ids(
-        checks,
-        "security_group_ids",
-        "sg-",
-        &table.security_group_ids,
-    );
+    machine::check(checks, &table.machine, &instance_types);
+    let market = machine::market(checks, table.market, table.spot_max_price.as_deref());
     check_disk(checks, &["builder", "disk"], &table.disk);
     let user = table.user.unwrap_or_else(|| "admin".to_owned());
     let user_fine = user.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
@@ -55,6 +49,7 @@ pub(super) fn check(
         );
     }
     let bucket = check_ssm(checks, table.ssm);
+    let user_data = user_data(checks, "builder", table.user_data, table.user_data_file);
     let total = table.timeouts.total;
     if total < Period::from_secs(600) || total > Period::from_secs(24 * 3600) {
         checks.bad_at(
@@ -72,10 +67,18 @@ pub(super) fn check(
     Builder {
         instance_types,
         disk: table.disk,
+        market,
+        spot_max_price: table.spot_max_price,
         subnet_ids: table.subnet_ids,
+        subnet_filters: network::filters(table.subnet_filters),
+        vpc_id: table.vpc_id,
+        vpc_filters: network::filters(table.vpc_filters),
         security_group_ids: table.security_group_ids,
+        security_group_filters: network::filters(table.security_group_filters),
         public_ip: table.public_ip,
         instance_profile: table.instance_profile,
+        user_data,
+        machine: table.machine,
         user,
         connect: table.connect,
         bucket,
@@ -148,201 +151,7 @@ fn check_instance_types(checks: &mut Checks<'_>, table: &str, types: &[String]) 
     }
 }
 
-fn check_ids(checks: &mut Checks<'_>, key: &str, prefix: &str, ids: &[String]) {
-    let Some(nodes) = checks.root.get("builder").and_then(|node| node.get(key)) else {
-        return;
-    };
-    for (id, node) in ids.iter().zip(nodes.items()) {
-        let fine = id.strip_prefix(prefix).is_some_and(|digits| {
-            matches!(digits.len(), 8 | 17)
-                && digits
-                    .bytes()
-                    .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        });
-        if !fine {
-            checks.bad_at(
-                node.span.clone(),
-                format!("`{id}` has no place in `{key}`"),
-                format!("expected `{prefix}` and 8 or 17 hexadecimal digits"),
-            );
-        }
-    }
-}
-
-/// What one volume type allows.
-struct Limits {
-    /// GiB.
-    size: (u64, u64),
-    /// IOPS that can be asked for, and at most so many per GiB.
-    iops: Option<(u32, u32, u64)>,
-    /// MiB/s that can be asked for.
-    throughput: Option<(u32, u32)>,
-}
-
-const fn limits(kind: VolumeType) -> Limits {
-    match kind {
-        VolumeType::Gp3 => Limits {
-            size: (1, 65_536),
-            iops: Some((3_000, 80_000, 500)),
-            throughput: Some((125, 2_000)),
-        },
-        VolumeType::Gp2 => Limits {
-            size: (1, 16_384),
-            iops: None,
-            throughput: None,
-        },
-        VolumeType::Io1 => Limits {
-            size: (4, 16_384),
-            iops: Some((100, 64_000, 50)),
-            throughput: None,
-        },
-        VolumeType::Io2 => Limits {
-            size: (4, 65_536),
-            iops: Some((100, 256_000, 1_000)),
-            throughput: None,
-        },
-        VolumeType::Standard => Limits {
-            size: (1, 1_024),
-            iops: None,
-            throughput: None,
-        },
-    }
-}
-
-/// The disk in the image, which has the builder's size.
-pub(super) fn check_image_disk(checks: &mut Checks<'_>, disk: &ImageDisk, builder: &Builder) {
-    let disk = Disk {
-        size: builder.disk.size,
-        r#type: disk.r#type,
-        iops: disk.iops,
-        throughput: disk.throughput,
-        ..Disk::default()
-    };
-    check_disk(checks, &["image", "disk"], &disk);
-}
-
-/// `table` is where it stands.
-fn check_disk(checks: &mut Checks<'_>, table: &[&str], disk: &Disk) {
-    let root = checks.root;
-    let place = |key: &str| root.place(&[table, &[key]].concat());
-    let kind = disk.r#type.as_str();
-    let limits = limits(disk.r#type);
-    let size = disk.size.and_then(crate::units::Size::whole_gib);
-    if let Some(wanted) = disk.size {
-        let (least, most) = limits.size;
-        match size {
-            None => checks.bad_at(
-                place("size"),
-                format!("a volume cannot have {wanted}"),
-                "a whole number of GiB",
-            ),
-            Some(gib) if !(least..=most).contains(&gib) => checks.bad_at(
-                place("size"),
-                format!("{kind} volumes cannot have {wanted}"),
-                format!("between {least}GiB and {most}GiB"),
-            ),
-            Some(_) => {}
-        }
-    }
-    match (disk.iops, limits.iops) {
-        (Some(_), None) => checks.bad_at(
-            place("iops"),
-            format!("{kind} volumes take no `iops`"),
-            "only gp3, io1 and io2 do",
-        ),
-        (Some(iops), Some((least, most, per_gib))) => {
-            // gp3's basic 3000 come with every size.
-            let by_size = size.map(|gib| gib.saturating_mul(per_gib).max(least.into()));
-            if !(least..=most).contains(&iops) {
-                checks.bad_at(
-                    place("iops"),
-                    format!("{kind} volumes cannot have {iops} iops"),
-                    format!("between {least} and {most}"),
-                );
-            } else if by_size.is_some_and(|most| u64::from(iops) > most) {
-                checks.bad(
-                    Problem::new(format!("{iops} iops are too many for this size"))
-                        .at(place("iops"))
-                        .label(format!("{kind} allows {per_gib} per GiB"))
-                        .related(place("size"), "of this"),
-                );
-            }
-        }
-        (None, Some(_)) if matches!(disk.r#type, VolumeType::Io1 | VolumeType::Io2) => {
-            checks.bad_at(
-                place("type"),
-                format!("{kind} volumes need `iops`"),
-                "`iops` is missing",
-            );
-        }
-        (None, _) => {}
-    }
-    match (disk.throughput, limits.throughput) {
-        (Some(_), None) => checks.bad_at(
-            place("throughput"),
-            format!("{kind} volumes take no `throughput`"),
-            "only gp3 does",
-        ),
-        (Some(throughput), Some((least, most))) => {
-            let iops = disk.iops.unwrap_or(3_000);
-            if !(least..=most).contains(&throughput) {
-                checks.bad_at(
-                    place("throughput"),
-                    format!("{kind} volumes cannot have {throughput} MiB/s"),
-                    format!("between {least} and {most}"),
-                );
-            } else if throughput > iops / 4 {
-                checks.bad(
-                    Problem::new(format!("{throughput} MiB/s are too many for {iops} iops"))
-                        .at(place("throughput"))
-                        .label("one MiB/s for every 4 iops")
-                        .help(format!("ask for `iops = {}`", throughput * 4)),
-                );
-            }
-        }
-        (None, _) => {}
-    }
-    if disk.kms_key_id.is_some() && !disk.encrypted {
-        checks.bad_at(
-            place("kms_key_id"),
-            "a key is of no use without encryption",
-            "but `encrypted` is `false`",
-        );
-    }
-}
-
 pub(super) fn check_prove(checks: &mut Checks<'_>, table: ProveTable, builder: &Builder) -> Prove {
-    let root = checks.root;
-    let file_span = root.place(&["prove", "user_data_file"]);
-    let user_data = match (table.user_data, table.user_data_file) {
-        (Some(_), Some(_)) => {
-            checks.bad(
-                Problem::new("user data comes from one place, here are two")
-                    .at(file_span)
-                    .label("a second one")
-                    .related(root.place(&["prove", "user_data"]), "the first one"),
-            );
-            None
-        }
-        (Some(text), None) => {
-            let length = text
-                .render(&BakeFacts::specimen(&checks.entry.name))
-                .map_or(0, |text| text.len());
-            check_user_data(checks, root.place(&["prove", "user_data"]), length as u64);
-            Some(UserData::Text(text))
-        }
-        (None, Some(written)) => {
-            checks
-                .existing(&file_span, &written, Expect::File)
-                .map(|(path, _)| {
-                    let length =
-                        fs_err::metadata(&path.absolute).map_or(0, |metadata| metadata.len());
-                    check_user_data(checks, file_span.clone(), length);
-                    UserData::File(path)
-                })
-        }
-        (None, None) => None,
-    };
     check_instance_types(checks, "prove", &table.instance_types);
     Prove {
         instance_types: if table.instance_types.is_empty() {
@@ -350,12 +159,51 @@ pub(super) fn check_prove(checks: &mut Checks<'_>, table: ProveTable, builder: &
         } else {
             table.instance_types
         },
-        user_data,
+        user_data: user_data(checks, "prove", table.user_data, table.user_data_file),
     }
 }
 
-fn check_user_data(checks: &mut Checks<'_>, span: crate::diagnostic::Span, length: u64) {
-    if length > MOST_USER_DATA as u64 {
+/// `table` is where it stands.
+fn user_data(
+    checks: &mut Checks<'_>,
+    table: &str,
+    text: Option<Late>,
+    file: Option<String>,
+) -> Option<UserData> {
+    let root = checks.root;
+    let (here, there) = (
+        root.place(&[table, "user_data"]),
+        root.place(&[table, "user_data_file"]),
+    );
+    match (text, file) {
+        (Some(_), Some(_)) => {
+            checks.bad(
+                Problem::new("user data comes from one place, here are two")
+                    .at(there)
+                    .label("a second one")
+                    .related(here, "the first one"),
+            );
+            None
+        }
+        (Some(text), None) => {
+            let length = text
+                .render(&BakeFacts::specimen(&checks.entry.name))
+                .map_or(0, |text| text.len());
+            check_length(checks, here, length as u64);
+            Some(UserData::Text(text))
+        }
+        (None, Some(written)) => {
+            let (path, _) = checks.existing(&there, &written, Expect::File)?;
+            let length = fs_err::metadata(&path.absolute).map_or(0, |metadata| metadata.len());
+            check_length(checks, there, length);
+            Some(UserData::File(path))
+        }
+        (None, None) => None,
+    }
+}
+
+fn check_length(checks: &mut Checks<'_>, span: crate::diagnostic::Span, length: u64) {
+    if length > MOST_USER_DATA {
         checks.bad_at(
             span,
             "this user data is too long",

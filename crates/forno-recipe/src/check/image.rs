@@ -344,7 +344,7 @@ fn check_search(checks: &mut Checks<'_>, source: SourceTable) -> Option<Source> 
         filters: source
             .filters
             .into_iter()
-            .map(|(key, words)| (key, words.0))
+            .map(|(key, values)| (key, values.0))
             .collect(),
         include_deprecated: source.include_deprecated,
     })

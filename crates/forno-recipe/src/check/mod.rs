@@ -6,8 +6,11 @@
 
 mod assertion;
 mod builder;
+mod disk;
 mod files;
 mod image;
+mod machine;
+mod network;
 mod publish;
 mod seal;
 mod step;
@@ -96,7 +99,7 @@ pub(crate) fn recipe(
     let architecture = image.as_ref().map(|image| image.architecture);
     let builder = builder::check(&mut checks, file.builder, architecture.unwrap_or_default());
     if let Some(disk) = image.as_ref().and_then(|image| image.disk.as_ref()) {
-        builder::check_image_disk(&mut checks, disk, &builder);
+        disk::check_image_disk(&mut checks, disk, &builder);
     }
     let prove = builder::check_prove(&mut checks, file.prove, &builder);
     let publish = publish::check(&mut checks, file.publish.unwrap_or_default(), &builder);

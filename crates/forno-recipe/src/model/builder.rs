@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::text::Late;
+use crate::text::{Late, Values};
 use crate::units::{Period, Size};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -36,16 +36,44 @@ pub(crate) struct BuilderTable {
     pub(crate) instance_types: Vec<String>,
     /// The root volume of the builder; the image gets one like it.
     pub(crate) disk: Disk,
+    /// How machines are bought, tried in this order: with `["spot", "on-demand"]` every
+    /// type in every subnet is asked for as a Spot Instance before one is paid in full.
+    /// The image of a Spot Instance is made while that reboots: EC2 cannot stop it.
+    /// Default: `["on-demand"]`.
+    pub(crate) market: Vec<Market>,
+    /// The most that a Spot Instance may cost, in USD per hour, such as `"0.05"`. EC2
+    /// takes such machines back more often. Default: the price on demand.
+    pub(crate) spot_max_price: Option<String>,
     /// Subnets, tried in this order. Default: those of the default VPC.
     pub(crate) subnet_ids: Vec<String>,
+    /// Subnets that match all of these, by EC2's own filter names, such as
+    /// `{ "tag:tier" = "build" }`; those with the most free addresses first. Several
+    /// values are alternatives. Not together with `subnet_ids`.
+    pub(crate) subnet_filters: BTreeMap<String, Values>,
+    /// The VPC whose subnets are taken, where none are named. Default: the default VPC.
+    pub(crate) vpc_id: Option<String>,
+    /// The one VPC that matches all of these, by EC2's own filter names. Not together with
+    /// `vpc_id`.
+    pub(crate) vpc_filters: BTreeMap<String, Values>,
     /// Existing security groups to use. Default: one is made for the bake,
     /// open to this machine's own address only (and to nobody where `connect` needs
     /// no port), and deleted afterwards.
     pub(crate) security_group_ids: Vec<String>,
+    /// Existing security groups to use: all in the VPC that match, by EC2's own filter
+    /// names. Not together with `security_group_ids`.
+    pub(crate) security_group_filters: BTreeMap<String, Values>,
     /// Whether the builder gets a public address. Default: as its subnet says.
     pub(crate) public_ip: Option<bool>,
     /// The IAM instance profile (its name) that the builder may use.
     pub(crate) instance_profile: Option<String>,
+    /// User data of the builder, beside forno's own: a cloud-config, or a script that
+    /// runs at the first boot, before the first step. At most 16 KiB with forno's.
+    pub(crate) user_data: Option<Late>,
+    /// A file (its path relative to the recipe) that is the user data; `{{ … }}` in it is
+    /// not filled in. Not together with `user_data`.
+    pub(crate) user_data_file: Option<String>,
+    /// What kind of place EC2 gives the machine.
+    pub(crate) machine: MachineOptions,
     /// The image's login user: `admin` on Debian, `ubuntu` on Ubuntu,
     /// `ec2-user` on Amazon Linux. Default: `admin`.
     pub(crate) user: Option<String>,
@@ -59,6 +87,108 @@ pub(crate) struct BuilderTable {
     pub(crate) imds: Imds,
     /// Tags of everything temporary: builder, volumes, key pair, security group, bucket.
     pub(crate) tags: BTreeMap<String, Late>,
+}
+
+/// How a machine is bought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Market {
+    /// At the full price, for as long as one likes.
+    #[default]
+    OnDemand,
+    /// For less, until EC2 wants it back.
+    Spot,
+}
+
+impl Market {
+    /// As a recipe spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OnDemand => "on-demand",
+            Self::Spot => "spot",
+        }
+    }
+}
+
+/// What kind of place EC2 gives a machine. It holds for the test machine too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[serde(default)]
+pub struct MachineOptions {
+    /// Whether the disk has a network of its own, on types where that is a choice.
+    /// Default: as the type has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ebs_optimized: Option<bool>,
+    /// What a burstable type (t2, t3, t3a, t4g) does when its CPU credits are used up:
+    /// `standard` slows down, `unlimited` goes on and costs. Default: as the account has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_credits: Option<CpuCredits>,
+    /// Whether Nitro Enclaves can be made on it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub nitro_enclaves: bool,
+    /// Whether the hardware is shared with other accounts (`default`), is this account's
+    /// alone (`dedicated`), or is a Dedicated Host (`host`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenancy: Option<Tenancy>,
+    /// The Dedicated Host, with `tenancy = "host"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_id: Option<String>,
+    /// The resource group in which a Dedicated Host is found, with `tenancy = "host"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_resource_group_arn: Option<String>,
+    /// The name of an existing placement group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement_group: Option<String>,
+    /// `open`: any open reservation that fits; `none`: none at all; the id of one
+    /// (`cr-…`), or the ARN of a resource group of them. Default: `open`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity_reservation: Option<String>,
+    /// License configurations to use, by their ARNs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub license_configuration_arns: Vec<String>,
+}
+
+impl MachineOptions {
+    /// All of it is as EC2 has it.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CpuCredits {
+    Standard,
+    Unlimited,
+}
+
+impl CpuCredits {
+    /// EC2's own word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Unlimited => "unlimited",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Tenancy {
+    Default,
+    Dedicated,
+    Host,
+}
+
+impl Tenancy {
+    /// EC2's own word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Dedicated => "dedicated",
+            Self::Host => "host",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]

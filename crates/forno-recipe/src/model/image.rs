@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, VolumeType};
-use crate::text::{Late, Words};
+use crate::text::{Late, Values};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -79,7 +79,7 @@ pub(crate) struct SourceTable {
     /// More conditions of the search by name, by EC2's own filter names, such
     /// as `{ virtualization-type = "hvm" }`. Several values are alternatives.
     #[serde(default)]
-    pub(crate) filters: BTreeMap<String, Words>,
+    pub(crate) filters: BTreeMap<String, Values>,
     /// Whether the search by name also finds AMIs past their deprecation date.
     #[serde(default)]
     pub(crate) include_deprecated: bool,

@@ -17,7 +17,10 @@ pub use assertion::{
     Assertion, CommandAssertion, FileAssertion, FileKind, PackageAssertion, PortAssertion,
     Protocol, ServiceAssertion, UserAssertion,
 };
-pub use builder::{Architecture, Connect, Disk, Imds, ImdsTokens, Timeouts, VolumeType};
+pub use builder::{
+    Architecture, Connect, CpuCredits, Disk, Imds, ImdsTokens, MachineOptions, Market, Tenancy,
+    Timeouts, VolumeType,
+};
 pub use image::ImageDisk;
 pub use publish::DeregistrationProtection;
 pub use seal::{SealAllow, SealItem};

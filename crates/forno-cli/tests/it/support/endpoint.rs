@@ -87,6 +87,8 @@ impl Endpoint {
             user_data: Some(script.to_owned()),
             volumes: Vec::new(),
             instance_profile: None,
+            spot: None,
+            placement: forno_aws::Placement::default(),
             imds: Imds {
                 tokens_required: true,
                 hop_limit: None,
