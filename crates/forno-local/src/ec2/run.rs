@@ -147,6 +147,13 @@ impl Launch {
                 Some("terminate") => OnShutdown::Terminate,
                 _ => OnShutdown::Stop,
             };
+        let spot = run_hardware::is_spot(&params)?;
+        let made = [
+            Resource::Instance,
+            Resource::Volume,
+            Resource::NetworkInterface,
+            Resource::SpotRequest,
+        ];
         let monitoring = match params.group("Monitoring") {
             Some(monitoring) => monitoring.flag("Enabled")?.unwrap_or(false),
             None => false,
@@ -163,17 +170,9 @@ impl Launch {
             protect_stop: params.flag("DisableApiStop")?.unwrap_or(false),
             ebs_optimized: params.flag("EbsOptimized")?.unwrap_or(kind.nitro),
             monitoring,
-            spot: run_hardware::is_spot(&params)?,
+            spot,
             hardware: run_hardware::read(&params, &kind)?,
-            tags: TagSpecs::read(
-                &params,
-                &[
-                    Resource::Instance,
-                    Resource::Volume,
-                    Resource::NetworkInterface,
-                    Resource::SpotRequest,
-                ],
-            )?,
+            tags: TagSpecs::read(&params, &made[..if spot { 4 } else { 3 }])?,
             image,
             kind,
         })

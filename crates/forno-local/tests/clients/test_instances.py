@@ -97,7 +97,12 @@ class Launching(Case):
             ("InvalidParameterValue", {"UserData": "x" * 17000}),
             ("InvalidBlockDeviceMapping", {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 1}}]}),
             ("Unsupported", {"BlockDeviceMappings": [{"DeviceName": "/dev/xvdb", "Ebs": {"VolumeSize": 1}}]}),
-            ("Unsupported", {"InstanceMarketOptions": {"MarketType": "spot"}}),
+            ("Unsupported", {"InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": "persistent"}}}),
+            ("InvalidParameterValue", {"InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": {"MaxPrice": "cheap"}}}),
+            ("Unsupported", {"Placement": {"Tenancy": "host"}}),
+            ("InvalidPlacementGroup.Unknown", {"Placement": {"GroupName": "nobody"}}),
+            ("InvalidCapacityReservationId.NotFound", {"CapacityReservationSpecification": {
+                "CapacityReservationTarget": {"CapacityReservationId": "cr-0123456789abcdef0"}}}),
             ("Unsupported", {"CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 1}}),
             ("InvalidParameterValue", {"IamInstanceProfile": {"Name": "nobody"}}),
             ("InvalidParameterValue", {"Placement": {"AvailabilityZone": "mars-1a"}}),
@@ -156,6 +161,26 @@ class Living(Case):
             self.refused("IncorrectInstanceState", call, **ids)
         change = self.ec2.terminate_instances(**ids)["TerminatingInstances"][0]
         self.assertEqual(change["CurrentState"]["Name"], "terminated")
+
+    def test_a_spot_instance_is_never_stopped(self):
+        found = self.running(InstanceMarketOptions={"MarketType": "spot", "SpotOptions": {"MaxPrice": "0.05"}},
+                             TagSpecifications=tags("spot-instances-request", made="here"))
+        instance, request = found["InstanceId"], found["SpotInstanceRequestId"]
+        self.assertEqual(found["InstanceLifecycle"], "spot")
+        by = {"Filters": [{"Name": "instance-id", "Values": [instance]}]}
+        told, = self.ec2.describe_spot_instance_requests(**by)["SpotInstanceRequests"]
+        self.assertEqual((told["SpotInstanceRequestId"], told["State"], told["Status"]["Code"]),
+                         (request, "active", "fulfilled"))
+        self.assertEqual(told["Tags"], [{"Key": "made", "Value": "here"}])
+        self.refused("UnsupportedOperation", self.ec2.stop_instances, InstanceIds=[instance])
+        image = self.image(instance)
+        self.available(image)
+        self.until(instance, "running", unlike=("terminated", "stopped"))
+        self.terminate(instance)
+        told, = self.ec2.describe_spot_instance_requests(SpotInstanceRequestIds=[request])["SpotInstanceRequests"]
+        self.assertEqual((told["State"], told["Status"]["Code"]), ("closed", "instance-terminated-by-user"))
+        self.refused("InvalidSpotInstanceRequestID.NotFound", self.ec2.describe_spot_instance_requests,
+                     SpotInstanceRequestIds=["sir-0123456789abcdef0"])
 
     def test_unknown_and_malformed(self):
         for call in (self.ec2.describe_instances, self.ec2.stop_instances, self.ec2.start_instances,
