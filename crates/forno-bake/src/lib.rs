@@ -19,6 +19,7 @@ mod manifest;
 mod names;
 pub mod packer_manifest;
 mod plan;
+mod policy;
 mod reach;
 mod report;
 mod resume;
@@ -38,6 +39,7 @@ pub use plan::{
     Candidate, Change, Network, Plan, PlannedSource, Preflight, PreflightOutcome, RecipeSource,
     SourceImage, Variable,
 };
+pub use policy::{MOST_OF_A_MANAGED_POLICY, Policy, PolicyScope};
 pub use reach::{Tunnel, agent_shell, agent_terminal, tunnel};
 pub use report::{BakeReport, RunReport, RunResult};
 pub use resume::{Outlook, Resumption};

@@ -12,6 +12,7 @@ mod duration;
 mod images;
 mod local;
 mod plan;
+mod policy;
 mod records;
 mod resume;
 mod shell;
@@ -30,6 +31,7 @@ pub(crate) use conduct::{ConductArgs, PaceChoice};
 pub(crate) use images::ImagesArgs;
 pub(crate) use local::{DoctorArgs, LocalArgs, LocalCommand, ResetArgs, ServeArgs};
 pub(crate) use plan::PlanArgs;
+pub(crate) use policy::PolicyArgs;
 pub(crate) use records::{BakesArgs, ReplayArgs, ShowArgs};
 pub(crate) use resume::ResumeArgs;
 pub(crate) use shell::ShellArgs;
@@ -97,6 +99,7 @@ pub(crate) enum Command {
     Bake(BakeArgs),
     Resume(ResumeArgs),
     Plan(PlanArgs),
+    Policy(PolicyArgs),
     Validate(ValidateArgs),
     Images(ImagesArgs),
     Bakes(BakesArgs),

@@ -6,6 +6,7 @@ mod completions;
 mod images;
 mod local;
 mod plan;
+mod policy;
 mod replay;
 mod resume;
 mod schema;
@@ -25,6 +26,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<process
         Command::Bake(arguments) => bake::run(&arguments, context),
         Command::Resume(arguments) => resume::run(&arguments, context),
         Command::Plan(arguments) => plan::run(&arguments, context),
+        Command::Policy(arguments) => policy::run(&arguments, context),
         Command::Validate(arguments) => validate::run(&arguments, context),
         Command::Images(arguments) => images::run(&arguments, context),
         Command::Bakes(arguments) => bakes::run(&arguments, context),

@@ -22,6 +22,11 @@ impl Actions {
         Self { text, globs }
     }
 
+    /// Every action that there is.
+    pub fn known() -> impl Iterator<Item = (ServiceName, &'static str)> {
+        known()
+    }
+
     pub(crate) fn matches(&self, service: ServiceName, action: &str) -> bool {
         let whole = format!("{}:{action}", service.name());
         self.globs

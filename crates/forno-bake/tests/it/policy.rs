@@ -1,0 +1,212 @@
+//! The policy of a recipe is enough for its bake, and no more than that: an endpoint that
+//! allows nothing else lets it through, and what is left unused is only wanted in trouble.
+
+use std::collections::BTreeSet;
+
+use forno_bake::{ExitCode, Policy, PolicyScope};
+use forno_local::{Actions, Fault, FaultPlan, ServiceName};
+use forno_recipe::Connect;
+
+use crate::rig::{Rig, story};
+
+const RECIPE: &str = r#"
+[builder]
+market = ["spot", "on-demand"]
+disk = { encrypted = false }
+[[step]]
+name = "say"
+shell = { run = "echo hello" }
+[[step]]
+name = "file"
+file = { from = "large", to = "/tmp/large" }
+[[test]]
+run = "true"
+[publish]
+regions = ["eu-west-1"]
+accounts = ["111122223333"]
+share_snapshots = true
+deprecate_in = "30d"
+deregistration_protection = "without-cooldown"
+"#;
+
+/// The same without Spot and without publishing.
+const PLAIN: &str = r#"
+[[step]]
+name = "file"
+file = { from = "large", to = "/tmp/large" }
+[[test]]
+run = "true"
+"#;
+
+/// What IAM calls an action of the API, where the names differ.
+fn in_iam(service: ServiceName, action: &str) -> Option<String> {
+    let of_s3 = match action {
+        "ListBuckets" => "ListAllMyBuckets",
+        "ListObjectsV2" => "ListBucket",
+        "DeleteObjects" => "DeleteObject",
+        "PutBucketLifecycleConfiguration" => "PutLifecycleConfiguration",
+        "CreateMultipartUpload" | "UploadPart" | "CompleteMultipartUpload" => "PutObject",
+        "HeadObject" => "GetObject",
+        other => other,
+    };
+    match service {
+        // Needs no permission.
+        ServiceName::Sts => None,
+        ServiceName::S3 => Some(format!("s3:{of_s3}")),
+        _ => Some(format!("{}:{action}", service.name())),
+    }
+}
+
+/// Everything else is refused, each service in its own words.
+fn only(policy: &Policy) -> FaultPlan {
+    let allowed = policy.actions();
+    let refused = Actions::known().filter_map(|(service, action)| {
+        let name = in_iam(service, action)?;
+        (!allowed.contains(name.as_str())).then(|| {
+            let code = match service {
+                ServiceName::Ec2 => "UnauthorizedOperation",
+                ServiceName::S3 => "AccessDenied",
+                _ => "AccessDeniedException",
+            };
+            let fault = Fault::of(&format!("{}:{action}", service.name()));
+            fault.every().error(code)
+        })
+    });
+    FaultPlan::of(refused)
+}
+
+async fn bake_with_only_that(connect: Connect, text: &str) -> BTreeSet<String> {
+    let mut rig = Rig::start().await;
+    rig.settings.connect = Some(connect);
+    // More than fits into commands.
+    fs_err::write(rig.path().join("images/large"), vec![b'x'; 1 << 20]).unwrap();
+    let recipe = rig.recipe("one", text);
+    let policy = Policy::of(
+        std::slice::from_ref(&recipe),
+        &PolicyScope {
+            region: Some("us-east-1".to_owned()),
+            connect: Some(connect),
+        },
+    );
+    rig.endpoint().set_faults(only(&policy));
+    let (report, events) = rig.bake(recipe).await;
+    let told = story(&events);
+    assert_eq!(report.exit_code(), ExitCode::Done, "{connect}: {told}");
+    let calls = rig.endpoint().calls();
+    let refused: Vec<&str> = calls
+        .iter()
+        .filter(|call| {
+            call.code.as_deref().is_some_and(|code| {
+                code.starts_with("UnauthorizedOperation") || code.starts_with("AccessDenied")
+            })
+        })
+        .map(|call| call.action.as_str())
+        .collect();
+    assert_eq!(refused, [""; 0], "{connect}");
+    let used: BTreeSet<String> = calls
+        .iter()
+        .filter_map(|call| in_iam(call.service, &call.action))
+        .collect();
+    rig.end().await;
+    policy
+        .actions()
+        .into_iter()
+        .filter(|action| !used.contains(*action))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Asked for when something went wrong, by a sweep, by IAM itself, or by a reboot step.
+const IN_TROUBLE: [&str; 17] = [
+    "ec2:CreateTags",
+    "ec2:DeleteSnapshot",
+    "ec2:DeregisterImage",
+    "ec2:DescribeKeyPairs",
+    "ec2:DescribeLaunchTemplateVersions",
+    "ec2:DescribeLaunchTemplates",
+    "ec2:DescribeSnapshots",
+    "ec2:DescribeTags",
+    "ec2:GetConsoleOutput",
+    "ec2:RebootInstances",
+    "iam:CreateServiceLinkedRole",
+    "s3:GetBucketTagging",
+    "s3:ListAllMyBuckets",
+    "s3:TagResource",
+    "ssm:CancelCommand",
+    "ssm:DescribeInstanceInformation",
+    "ssm:ResumeSession",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bake_needs_what_its_policy_allows_and_nothing_else() {
+    for connect in Connect::ALL {
+        for text in [RECIPE, PLAIN] {
+            let unused = bake_with_only_that(connect, text).await;
+            let for_nothing: Vec<&String> = unused
+                .iter()
+                .filter(|action| !IN_TROUBLE.contains(&action.as_str()))
+                .filter(|action| !(text == RECIPE && *action == "ec2:StopInstances"))
+                .collect();
+            assert_eq!(for_nothing, [""; 0], "{connect}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bake_without_one_of_them_does_not_come_about() {
+    let rig = Rig::start().await;
+    fs_err::write(rig.path().join("images/large"), "small").unwrap();
+    let recipe = rig.recipe("one", PLAIN);
+    rig.endpoint()
+        .set_faults(FaultPlan::of([Fault::of("ec2:CreateImage")
+            .every()
+            .error("UnauthorizedOperation")]));
+    let (report, _) = rig.bake(recipe).await;
+    assert_eq!(report.exit_code(), ExitCode::Capture, "{:?}", report.error);
+    assert_eq!(rig.left().await, [""; 0]);
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_written_as_iam_reads_it() {
+    let rig = Rig::start().await;
+    fs_err::write(rig.path().join("images/large"), "small").unwrap();
+    let recipe = rig.recipe("one", RECIPE);
+    let scope = PolicyScope {
+        region: Some("us-east-1".to_owned()),
+        connect: None,
+    };
+    let policy = Policy::of(std::slice::from_ref(&recipe), &scope);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&policy).unwrap());
+    assert!(policy.length() < forno_bake::MOST_OF_A_MANAGED_POLICY);
+    // Sids are letters and digits, and no two are the same.
+    let written = serde_json::to_value(&policy).unwrap();
+    let sids: Vec<&str> = written["Statement"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|statement| statement["Sid"].as_str().unwrap())
+        .collect();
+    assert!(
+        sids.iter()
+            .all(|sid| sid.chars().all(char::is_alphanumeric))
+    );
+    assert_eq!(sids.iter().collect::<BTreeSet<_>>().len(), sids.len());
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_china_the_partition_is_another_and_keys_are_named() {
+    let rig = Rig::start().await;
+    let text = "\n[builder]\nconnect = \"ssm\"\ninstance_profile = \"baker\"\nssm = { bucket = \"files\" }\ndisk = { kms_key_id = \"alias/images\" }\n[[step]]\nname = \"say\"\nshell = { run = \"true\" }\n[publish]\nregions = [\"cn-northwest-1\"]\nkms_key_ids = { cn-northwest-1 = \"arn:aws-cn:kms:cn-northwest-1:111122223333:key/1\" }\n";
+    let recipe = rig.recipe("one", text);
+    let scope = PolicyScope {
+        region: Some("cn-north-1".to_owned()),
+        connect: None,
+    };
+    let policy = Policy::of(std::slice::from_ref(&recipe), &scope);
+    let text = serde_json::to_string_pretty(&policy).unwrap();
+    assert!(!text.contains("arn:aws:"), "{text}");
+    insta::assert_snapshot!(text);
+    rig.end().await;
+}
