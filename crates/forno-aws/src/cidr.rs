@@ -33,6 +33,11 @@ impl Cidr {
     pub fn is_ipv6(&self) -> bool {
         self.address.is_ipv6()
     }
+
+    /// It leaves nobody out.
+    pub fn is_everywhere(&self) -> bool {
+        self.prefix == 0
+    }
 }
 
 fn width(address: IpAddr) -> u8 {

@@ -29,6 +29,14 @@ pub enum ErrorKind {
     ConnectTimedOut(Duration),
     #[error("the connection was closed before the SSH handshake was over: {0}")]
     Handshake(String),
+    /// What a proxy command said before the connection was over.
+    #[error("`{program}` says: {said}")]
+    Proxy {
+        program: String,
+        said: String,
+        /// Trying again is of no use.
+        is_final: bool,
+    },
     #[error("the host key is {found}, expected {expected}")]
     HostKeyMismatch { expected: String, found: String },
     #[error("user `{user}` is not let in with the key {key} (server accepts: {methods})")]
@@ -145,6 +153,9 @@ impl ErrorKind {
             Self::HostKeyMismatch { .. } => Some(
                 "another machine answers at this address, or user data was not applied: nothing was sent to it".into(),
             ),
+            Self::Proxy { is_final: true, .. } => Some(
+                "it must connect without asking anybody anything: try it by hand with `-o BatchMode=yes`, as the user that runs forno".into(),
+            ),
             Self::AuthFailed { user, .. } => Some(format!(
                 "is `{user}` the image's own user (Debian: admin, Ubuntu: ubuntu, Amazon Linux: ec2-user), and does cloud-init put the key pair's key in place?"
             )),
@@ -185,6 +196,10 @@ impl ErrorKind {
                 | Self::AuthFailed { .. }
                 | Self::NotConnected(_)
                 | Self::Channel(_)
+                | Self::Proxy {
+                    is_final: false,
+                    ..
+                }
         ) || matches!(self, Self::Systems(refusal) if refusal.kind == RefusalKind::Unreachable)
     }
 }

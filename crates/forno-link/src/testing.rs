@@ -169,6 +169,13 @@ impl Sshd {
         }
     }
 
+    /// To its connections, and not to the server.
+    pub fn end_connections(&self, signal: Signal) {
+        for pid in self.processes(false).into_iter().skip(1) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
     /// A folder that lives as long as the server.
     pub fn dir(&self) -> &Path {
         self.dir.path()

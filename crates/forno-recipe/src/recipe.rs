@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{
-    Architecture, Assertion, Connect, DeregistrationProtection, Disk, ImageDisk, Imds,
+    Address, Architecture, Assertion, Connect, DeregistrationProtection, Disk, ImageDisk, Imds,
     MachineOptions, Market, OnFailure, SealAllow, SealItem, Timeouts,
 };
 use crate::text::{Late, Text, Value};
@@ -256,6 +256,15 @@ pub struct Builder {
     pub machine: MachineOptions,
     pub user: String,
     pub connect: Connect,
+    /// Which one SSH goes to; `None`: the public one where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Address>,
+    /// Through which SSH goes; never empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_command: Option<Vec<String>>,
+    /// Empty: this machine's own address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ingress_cidrs: Vec<String>,
     /// Where Run Command is how the machine is reached.
     pub bucket: Bucket,
     pub timeouts: Timeouts,

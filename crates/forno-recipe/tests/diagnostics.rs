@@ -294,6 +294,35 @@ license_configuration_arns = ["arn:aws:ec2:eu-west-1:123456789012:license"]
 }
 
 #[test]
+fn the_way_to_a_builder() {
+    for (way, words) in [
+        ("bastion = 'ops@jump'", "from where does SSH come"),
+        (
+            "bastion = '-oX'\ningress_cidrs = ['10.0.0.0/8']",
+            "is no host",
+        ),
+        (
+            "bastion = 'jump'\nproxy_command = 'nc %h %p'\ningress_cidrs = ['10.0.0.0/8']",
+            "here are two",
+        ),
+        (
+            "proxy_command = 'nc %h %p'\nconnect = 'ssm'\ningress_cidrs = ['10.0.0.0/8']",
+            "`proxy_command` would not be used",
+        ),
+        (
+            "proxy_command = ''\ningress_cidrs = ['10.0.0.0/8']",
+            "names no program",
+        ),
+        ("ingress_cidrs = ['10.0.0.0']", "is no range of addresses"),
+    ] {
+        let fixture = Fixture::below_head(&format!("[builder]\n{way}\n"));
+        let complaint = fixture.complaint();
+        assert!(complaint.contains(words), "{complaint}");
+        assert!(complaint.contains("1 problem found"), "{complaint}");
+    }
+}
+
+#[test]
 fn the_disk_in_the_image() {
     let fixture = Fixture::with(
         r#"

@@ -6,7 +6,7 @@ use std::time::Duration;
 use forno_events::{Event, Severity, StepId};
 use forno_guest::{Guest, ReadyOptions};
 use forno_link::ssm::{self, InstancePort, SsmTarget, Store};
-use forno_link::{AgentSocket, Auth, Dial, HostKey, Link, SshTarget, Watch};
+use forno_link::{AgentSocket, Auth, Dial, HostKey, Link, ProxyCommand, SshTarget, Watch};
 use futures::future::BoxFuture;
 
 use super::bucket::BucketPlace;
@@ -106,7 +106,13 @@ async fn reach(
 ) -> Result<Reached, Error> {
     let reached = match door {
         Door::Address(key) => match machine.address {
-            Some(address) => by_ssh(ctx, step, machine, key, address.into()).await,
+            Some(address) => {
+                let dial = match &ctx.prepared.recipe.builder.proxy_command {
+                    None => address.into(),
+                    Some(words) => ProxyCommand::new(words, address).into(),
+                };
+                by_ssh(ctx, step, machine, key, dial).await
+            }
             None => Err(no(machine, "has no address")),
         },
         Door::Session(key) => {

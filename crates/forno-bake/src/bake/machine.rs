@@ -9,7 +9,7 @@ use forno_aws::{
 };
 use forno_events::{Severity, StepId};
 use forno_link::{HostKey, HostKeyPair};
-use forno_recipe::Market;
+use forno_recipe::{Address, Market};
 use forno_saga::{Effect, EffectId, Rung};
 
 use super::adopt::adopt;
@@ -119,7 +119,7 @@ pub(super) async fn launch(
         match run(ctx, step, &id).await {
             Ok(instance) => {
                 return Ok(Running {
-                    address: address(&instance)?,
+                    address: address(ctx, &instance)?,
                     effect,
                     id,
                     host_key: shown,
@@ -168,7 +168,7 @@ pub(super) async fn find(
         .await
         .map_err(|error| of_wait(&error, ErrorKind::NoBuilder))?;
     Ok(Running {
-        address: address(&instance)?,
+        address: address(ctx, &instance)?,
         effect,
         id: id.clone(),
         host_key,
@@ -328,8 +328,13 @@ async fn run(
 }
 
 /// Where its SSH answers.
-fn address(instance: &Instance) -> Result<Option<SocketAddr>, Error> {
-    let Some(address) = instance.public_address.or(instance.private_address) else {
+fn address(ctx: &Context, instance: &Instance) -> Result<Option<SocketAddr>, Error> {
+    let address = match ctx.prepared.recipe.builder.address {
+        None => instance.public_address.or(instance.private_address),
+        Some(Address::Public) => instance.public_address,
+        Some(Address::Private) => instance.private_address,
+    };
+    let Some(address) = address else {
         return Ok(None);
     };
     let port = match instance.tags.get(names::SSH_PORT) {

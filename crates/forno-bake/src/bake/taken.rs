@@ -160,7 +160,8 @@ pub(super) async fn groups(ctx: &Context) -> Result<Vec<SecurityGroupId>, Error>
         .and_then(|id| SecurityGroupId::new(id).ok())
         .ok_or_else(|| no("its security group is gone"))?;
     let connect = ctx.prepared.connect;
-    match ingress(&ctx.gateway, &ctx.settings.ingress, connect).await {
+    let said = &ctx.prepared.recipe.builder.ingress_cidrs;
+    match ingress(&ctx.gateway, &ctx.settings.ingress, said, connect).await {
         Ok(from) => super::security_group::open(ctx, &ids::connect(), &id, &from).await?,
         Err(error) => ctx.note(
             Severity::Warning,

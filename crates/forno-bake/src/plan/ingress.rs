@@ -14,14 +14,23 @@ const DEFAULT_ADDRESS_URL: &str = "https://checkip.amazonaws.com";
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Nobody, where machines are not reached at their address.
+/// Nobody, where machines are not reached at their address. What the recipe has said
+/// comes first.
 pub(crate) async fn sources(
     gateway: &Gateway,
     ingress: &Ingress,
+    said: &[String],
     connect: Connect,
 ) -> Result<Vec<Cidr>, Error> {
     if connect.needs_agent() {
         return Ok(Vec::new());
+    }
+    if !said.is_empty() {
+        return said
+            .iter()
+            .map(|range| range.parse::<Cidr>())
+            .collect::<Result<_, _>>()
+            .map_err(|error| Error::new(ErrorKind::Recipe(error.to_string())));
     }
     let url = match ingress {
         Ingress::From(ranges) if ranges.is_empty() => {

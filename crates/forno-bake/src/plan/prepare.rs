@@ -155,7 +155,8 @@ async fn survey(gateway: &Gateway, settings: &Settings, recipe: &Recipe) -> Resu
     let ground = ground(gateway, recipe).await?;
     let ingress = async {
         if ground.groups.is_empty() {
-            ingress::sources(gateway, &settings.ingress, connect).await
+            let said = &recipe.builder.ingress_cidrs;
+            ingress::sources(gateway, &settings.ingress, said, connect).await
         } else {
             Ok(Vec::new())
         }
@@ -175,6 +176,9 @@ async fn survey(gateway: &Gateway, settings: &Settings, recipe: &Recipe) -> Resu
             }
         },
     )?;
+    if let Some(open) = ingress.iter().find(|range| range.is_everywhere()) {
+        warnings.push(format!("the builder is open to {open}, which is everybody"));
+    }
     Ok(Survey {
         identity,
         prove_places: prove_places.unwrap_or_else(|| places.clone()),

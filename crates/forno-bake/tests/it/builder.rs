@@ -176,3 +176,33 @@ async fn user_data_that_would_not_fit_is_told_before_anything_is_made() {
     assert_eq!(rig.left().await, [""; 0]);
     rig.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_builder_is_reached_by_a_program_that_knows_the_way() {
+    let rig = Rig::start().await;
+    // bash is everywhere; it shows that the machine was reached by no other way.
+    let mark = rig.path().join("passed");
+    let script = format!(
+        "echo %h %p >> {}; exec 3<>/dev/tcp/%h/%p; cat <&3 & cat >&3; wait",
+        mark.display()
+    );
+    let text = with(&format!(
+        "address = \"public\"\ningress_cidrs = [\"10.0.1.0/24\", \"0.0.0.0/0\"]\nproxy_command = [\"bash\", \"-c\", \"{script}\"]\n"
+    ));
+    let (report, events) = rig.bake(rig.recipe("one", &text)).await;
+    let told = story(&events);
+    assert_eq!(report.exit_code(), ExitCode::Done, "{told}");
+    assert!(
+        told.contains("open to 0.0.0.0/0, which is everybody"),
+        "{told}"
+    );
+    // The builder and the test machine.
+    let passed = fs_err::read_to_string(&mark).unwrap();
+    assert!(passed.lines().count() >= 2, "{passed}");
+    assert!(
+        passed.lines().all(|line| line.starts_with("127.")),
+        "{passed}"
+    );
+    assert_eq!(rig.left().await, ["finished image", "finished snapshot"]);
+    rig.end().await;
+}

@@ -37,6 +37,11 @@ impl SshTarget {
         let dial = dial.into();
         let timing = match &dial {
             Dial::Tcp(_) => Timing::default(),
+            // A program that fails does so after a second or two.
+            Dial::Proxy(_) => Timing {
+                pause: Duration::from_secs(2),
+                ..Timing::default()
+            },
             Dial::Session(_) => Timing::of_sessions(),
         };
         Self {

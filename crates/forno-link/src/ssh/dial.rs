@@ -1,5 +1,5 @@
-//! How the bytes of an SSH connection reach the machine: by TCP, or by a session
-//! of Systems Manager to a machine that has no open port.
+//! How the bytes of an SSH connection reach the machine: by TCP, by a program that
+//! knows a way, or by a session of Systems Manager to a machine that has no open port.
 
 use std::fmt;
 use std::net::{Shutdown, SocketAddr, TcpStream as StdTcpStream};
@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::proxy::{Proxy, ProxyCommand, ProxyStream};
 use crate::ErrorKind;
 use crate::ssm::channel::{self, ChannelStream, InstancePort};
 
@@ -18,6 +19,8 @@ use crate::ssm::channel::{self, ChannelStream, InstancePort};
 #[derive(Clone, Debug)]
 pub enum Dial {
     Tcp(SocketAddr),
+    /// A program of its own for every connection.
+    Proxy(ProxyCommand),
     /// A session of its own for every connection.
     Session(InstancePort),
 }
@@ -25,6 +28,12 @@ pub enum Dial {
 impl From<SocketAddr> for Dial {
     fn from(address: SocketAddr) -> Self {
         Self::Tcp(address)
+    }
+}
+
+impl From<ProxyCommand> for Dial {
+    fn from(command: ProxyCommand) -> Self {
+        Self::Proxy(command)
     }
 }
 
@@ -38,16 +47,21 @@ impl fmt::Display for Dial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Proxy(command) => write!(f, "{} by {}", command.to(), command.program()),
             Self::Session(port) => port.fmt(f),
         }
     }
 }
 
 impl Dial {
-    pub(super) async fn dial(&self, within: Duration) -> Result<(Stream, Hangup), ErrorKind> {
+    pub(crate) async fn dial(&self, within: Duration) -> Result<(Stream, Hangup), ErrorKind> {
         let dialled = async {
             match self {
                 Self::Tcp(address) => tcp(*address, within).await,
+                Self::Proxy(command) => {
+                    let (stream, proxy) = command.open()?;
+                    Ok((Stream::Proxy(stream), Hangup(Line::Proxy(proxy))))
+                }
                 Self::Session(port) => {
                     let stream = port.open().await?;
                     let hangup = Hangup(Line::Session(stream.hangup()));
@@ -83,11 +97,12 @@ async fn tcp(address: SocketAddr, within: Duration) -> Result<(Stream, Hangup), 
 
 /// Ends a connection when it is dropped: russh's own task holds the stream and
 /// would go on with it.
-pub(super) struct Hangup(Line);
+pub(crate) struct Hangup(Line);
 
 enum Line {
     /// The same socket once more.
     Tcp(StdTcpStream),
+    Proxy(Proxy),
     Session(channel::Hangup),
 }
 
@@ -96,7 +111,18 @@ impl Hangup {
     pub(super) fn reason(&self) -> Option<ErrorKind> {
         match &self.0 {
             Line::Tcp(_) => None,
+            Line::Proxy(proxy) => proxy.reason(),
             Line::Session(session) => session.end().map(channel::End::kind),
+        }
+    }
+
+    /// The same, where it was a trouble: not the end that every session comes to, and not
+    /// what a program says beside its work (`heard`: it has brought something).
+    pub(crate) fn fault(&self, heard: bool) -> Option<ErrorKind> {
+        match &self.0 {
+            Line::Proxy(_) if heard => None,
+            Line::Session(session) if matches!(session.end(), Some(channel::End::Closed)) => None,
+            _ => self.reason(),
         }
     }
 }
@@ -107,13 +133,16 @@ impl Drop for Hangup {
             Line::Tcp(socket) => {
                 let _ = socket.shutdown(Shutdown::Both);
             }
+            // Ends with this.
+            Line::Proxy(_) => {}
             Line::Session(session) => session.hang_up(),
         }
     }
 }
 
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Tcp(TcpStream),
+    Proxy(ProxyStream),
     Session(ChannelStream),
 }
 
@@ -125,6 +154,7 @@ impl AsyncRead for Stream {
     ) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Proxy(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Session(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -138,6 +168,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<std::io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Proxy(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Session(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -145,6 +176,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Proxy(stream) => Pin::new(stream).poll_flush(cx),
             Self::Session(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -152,6 +184,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Proxy(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Session(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

@@ -20,7 +20,8 @@ use crate::{Error, ErrorKind, Watch};
 pub struct SshLink {
     target: SshTarget,
     current: Mutex<Option<Arc<Session>>>,
-    /// For foreign clients, where the machine has no address: made when one asks.
+    /// For foreign clients, where an address does not lead to the machine: made when
+    /// one asks.
     forward: Mutex<Option<Forward>>,
 }
 
@@ -69,15 +70,14 @@ impl SshLink {
 
     /// Where a foreign client finds the machine.
     fn address(&self) -> Option<SocketAddr> {
-        let port = match &self.target.dial {
-            Dial::Tcp(address) => return Some(*address),
-            Dial::Session(port) => port,
-        };
+        if let Dial::Tcp(address) = &self.target.dial {
+            return Some(*address);
+        }
         let mut forward = self.forward.lock().unwrap_or_else(PoisonError::into_inner);
         if forward.is_none() {
             Handle::try_current().ok()?;
             let tell = |error: Error| tracing::warn!(%error, "a forwarded connection failed");
-            match Forward::listen(port.clone(), 0, tell) {
+            match Forward::listen(self.target.dial.clone(), 0, tell) {
                 Ok(made) => *forward = Some(made),
                 Err(error) => tracing::warn!(%error, "cannot listen on loopback"),
             }

@@ -1,4 +1,4 @@
-//! A port of an instance as a port of this computer: for `forno tunnel`, and for
+//! A port of a machine as a port of this computer: for `forno tunnel`, and for
 //! the ssh client of Ansible, which knows addresses only.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,11 +10,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::channel::{End, InstancePort};
-use crate::{Error, ErrorKind};
+use crate::{Dial, Error, ErrorKind};
 
-/// Each is a session.
+/// Each is a session, or a program.
 const CONNECTIONS: usize = 32;
+
+/// How long a way may take to open. A session is asked for again and again until then.
+const WITHIN: Duration = Duration::from_mins(2);
 
 type Tell = Arc<dyn Fn(Error) + Send + Sync>;
 
@@ -27,11 +29,11 @@ pub struct Forward {
 
 impl Forward {
     /// On that port of 127.0.0.1, or on a free one for 0. Every connection opens a
-    /// session of its own; `tell` hears of those that fail.
+    /// way of its own; `tell` hears of those that fail.
     ///
     /// Must be called within a Tokio runtime.
     pub fn listen(
-        to: InstancePort,
+        to: impl Into<Dial>,
         port: u16,
         tell: impl Fn(Error) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
@@ -39,7 +41,7 @@ impl Forward {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
-        let over = CancellationToken::new();
+        let (to, over) = (to.into(), CancellationToken::new());
         let listening = over.clone().drop_guard();
         tokio::spawn(async move {
             tokio::select! {
@@ -58,7 +60,7 @@ impl Forward {
     }
 }
 
-async fn accept(listener: TcpListener, to: InstancePort, tell: Tell, over: &CancellationToken) {
+async fn accept(listener: TcpListener, to: Dial, tell: Tell, over: &CancellationToken) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -87,20 +89,17 @@ async fn accept(listener: TcpListener, to: InstancePort, tell: Tell, over: &Canc
     }
 }
 
-async fn carry(mut client: TcpStream, to: &InstancePort) -> Result<(), ErrorKind> {
+async fn carry(mut client: TcpStream, to: &Dial) -> Result<(), ErrorKind> {
     let _ = client.set_nodelay(true);
-    let mut channel = tokio::select! {
-        channel = to.open() => channel?,
+    let (mut stream, hangup) = tokio::select! {
+        way = to.dial(WITHIN) => way?,
         () = left(&client) => return Ok(()),
     };
-    let hangup = channel.hangup();
-    let copied = copy_bidirectional(&mut client, &mut channel).await;
+    let copied = copy_bidirectional(&mut client, &mut stream).await;
     tracing::debug!(?copied, peer = %to, "a forwarded connection is over");
-    match hangup.end() {
-        // Also when it was the client who broke it off.
-        None | Some(End::Closed) => Ok(()),
-        Some(end) => Err(end.kind()),
-    }
+    let heard = matches!(copied, Ok((_, back)) if back > 0);
+    // Nothing also when it was the client who broke it off.
+    hangup.fault(heard).map_or(Ok(()), Err)
 }
 
 /// When the client hangs up before it has said anything.

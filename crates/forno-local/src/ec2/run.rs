@@ -310,13 +310,18 @@ fn refuse_unsupported(params: &Level<'_>) -> Result<(), ApiError> {
         }
     }
     if let Some(profile) = params.group("IamInstanceProfile") {
-        let (name, value) = match (profile.get("Arn"), profile.get("Name")) {
-            (Some(arn), _) => ("iamInstanceProfile.arn", arn),
-            (None, name) => ("iamInstanceProfile.name", name.unwrap_or_default()),
+        // A name without a letter is as good as none: clients of old send it.
+        let given = |name: &str| profile.get(name).filter(|value| !value.is_empty());
+        let refused = match (given("Arn"), given("Name")) {
+            (Some(arn), _) => Some(("iamInstanceProfile.arn", arn)),
+            (None, Some(name)) => Some(("iamInstanceProfile.name", name)),
+            (None, None) => None,
         };
-        return Err(ApiError::invalid(format!(
-            "Value ({value}) for parameter {name} is invalid. Invalid IAM Instance Profile name"
-        )));
+        if let Some((name, value)) = refused {
+            return Err(ApiError::invalid(format!(
+                "Value ({value}) for parameter {name} is invalid. Invalid IAM Instance Profile name"
+            )));
+        }
     }
     if !params.members("LicenseSpecification").is_empty() {
         return Err(ApiError::unsupported("license configurations"));

@@ -6,8 +6,9 @@ use super::files::Expect;
 use super::image::check_tags;
 use super::machine;
 use super::network;
+use super::way;
 use crate::diagnostic::Problem;
-use crate::model::{Architecture, BuilderTable, ProveTable, SsmFiles, SsmTable};
+use crate::model::{Address, Architecture, BuilderTable, ProveTable, SsmFiles, SsmTable};
 use crate::recipe::{Bucket, Builder, Prove, UserData};
 use crate::text::{BakeFacts, Late};
 use crate::units::Period;
@@ -22,6 +23,9 @@ pub(super) fn check(
 ) -> Builder {
     let root = checks.root;
     network::check(checks, &table);
+    let proxied = table.bastion.is_some() || table.proxy_command.is_some();
+    let address = table.address.or(proxied.then_some(Address::Private));
+    let proxy_command = way::check(checks, &table);
     let instance_types = if table.instance_types.is_empty() {
         let defaults: &[&str] = match architecture {
             Architecture::X86_64 => &["t3.medium", "t3a.medium"],
@@ -81,6 +85,9 @@ pub(super) fn check(
         machine: table.machine,
         user,
         connect: table.connect,
+        address,
+        proxy_command,
+        ingress_cidrs: table.ingress_cidrs,
         bucket,
         timeouts: table.timeouts,
         imds: table.imds,

@@ -14,6 +14,7 @@ mod network;
 mod publish;
 mod seal;
 mod step;
+mod way;
 
 use crate::diagnostic::{Diagnostics, Problem, Span};
 use crate::model::RecipeFile;

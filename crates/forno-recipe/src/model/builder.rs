@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::text::{Late, Values};
+use crate::text::{Late, Values, Words};
 use crate::units::{Period, Size};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -79,6 +79,21 @@ pub(crate) struct BuilderTable {
     pub(crate) user: Option<String>,
     /// How forno reaches the builder and the test machine. Default: `ssh`.
     pub(crate) connect: Connect,
+    /// Which of its addresses SSH goes to. Default: the public one where there is one; with
+    /// `bastion` or `proxy_command` the private one.
+    pub(crate) address: Option<Address>,
+    /// The host through which SSH goes, as `[USER@]HOST[:PORT]`. This machine's own `ssh`
+    /// makes that connection, with its keys, agent, certificates, known hosts and
+    /// `~/.ssh/config`; it must need no answer. Not together with `proxy_command`.
+    pub(crate) bastion: Option<String>,
+    /// A program whose input and output are the connection to sshd, in which `%h` stands
+    /// for the machine's address and `%p` for its port, as in OpenSSH's ProxyCommand: `nc -X 5
+    /// -x proxy:1080 %h %p` for SOCKS, `nc -X connect …` for HTTP. No shell reads it.
+    pub(crate) proxy_command: Option<Words>,
+    /// From where the builder's own security group lets SSH in, in CIDR notation. Default:
+    /// this machine's own address. Required with `bastion` and `proxy_command`: the builder
+    /// sees them.
+    pub(crate) ingress_cidrs: Vec<String>,
     /// What only matters where machines are reached by Run Command.
     pub(crate) ssm: SsmTable,
     /// How long each part of a bake may take at most.
@@ -203,6 +218,14 @@ pub enum Connect {
     /// SSH through a session of Systems Manager: no open port. The image
     /// needs the SSM agent and sshd.
     SshOverSsm,
+}
+
+/// One of a machine's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Address {
+    Public,
+    Private,
 }
 
 impl Connect {
