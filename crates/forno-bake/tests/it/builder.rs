@@ -206,3 +206,31 @@ async fn a_builder_is_reached_by_a_program_that_knows_the_way() {
     assert_eq!(rig.left().await, ["finished image", "finished snapshot"]);
     rig.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_with_a_key_of_its_own_is_shared_and_copied_with_another() {
+    let rig = Rig::start().await;
+    let text = with(
+        "instance_profile = \"baker\"\ndisk = { kms_key_id = \"alias/images\" }\n[publish]\naccounts = [\"111122223333\"]\nregions = [\"eu-west-1\"]\nkms_key_ids = { eu-west-1 = \"alias/copies\" }\n",
+    );
+    let (report, events) = rig.bake(rig.recipe("one", &text)).await;
+    assert_eq!(report.exit_code(), ExitCode::Done, "{}", story(&events));
+    let machines = rig.call(&[("Action", "DescribeInstances")]);
+    assert_eq!(
+        machines.matches(":instance-profile/baker").count(),
+        2,
+        "{machines}"
+    );
+    let key = |told: &str| {
+        let (_, rest) = told.split_once("<kmsKeyId>").expect(told);
+        rest.split_once('<').unwrap().0.to_owned()
+    };
+    let here = key(&rig.call(&[("Action", "DescribeSnapshots"), ("Owner.1", "self")]));
+    let there = rig.call_in(
+        "eu-west-1",
+        &[("Action", "DescribeSnapshots"), ("Owner.1", "self")],
+    );
+    assert!(here.starts_with("arn:aws:kms:us-east-1:"), "{here}");
+    assert!(key(&there).starts_with("arn:aws:kms:eu-west-1:"), "{there}");
+    rig.end().await;
+}

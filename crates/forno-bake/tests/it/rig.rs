@@ -227,6 +227,11 @@ impl Rig {
 
     /// A call that forno itself never makes, by a client that is not forno's.
     pub(crate) fn call(&self, parameters: &[(&str, &str)]) -> String {
+        self.call_in(self.endpoint.region(), parameters)
+    }
+
+    /// The same in another region.
+    pub(crate) fn call_in(&self, region: &str, parameters: &[(&str, &str)]) -> String {
         let credentials = self.endpoint.credentials();
         let mut curl = std::process::Command::new("curl");
         curl.args([
@@ -235,7 +240,7 @@ impl Rig {
             "--fail-with-body",
             "--aws-sigv4",
         ])
-        .arg(format!("aws:amz:{}:ec2", self.endpoint.region()))
+        .arg(format!("aws:amz:{region}:ec2"))
         .arg("--user")
         .arg(format!(
             "{}:{}",

@@ -118,9 +118,10 @@ fn is_organization(who: &str) -> bool {
 
 /// Description and launch permissions; nothing else of an image is changed so.
 pub(super) fn modify_image_attribute(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
-    let (id, encrypted) = {
+    let (id, by_default_key) = {
         let image = own_image(call)?;
-        (image.id.clone(), image.root.encrypted)
+        let root = &image.root;
+        (image.id.clone(), root.encrypted && root.kms_key.is_none())
     };
     let params = call.params.clone();
     let attribute = params.get("Attribute");
@@ -149,7 +150,7 @@ pub(super) fn modify_image_attribute(call: &mut Call<'_>, xml: &mut Xml) -> Resu
         return Err(ApiError::combination("No attributes specified."));
     }
     change.check("InvalidAMIAttributeItemValue", is_organization)?;
-    if encrypted && !change.add.is_empty() {
+    if by_default_key && !change.add.is_empty() {
         return Err(ApiError::invalid(
             "Images whose snapshots are encrypted with the default key of the account cannot be shared",
         ));
@@ -364,7 +365,10 @@ pub(super) fn modify_snapshot_attribute(
     xml: &mut Xml,
 ) -> Result<(), ApiError> {
     let id = super::snapshots::own_snapshot(call)?.id.clone();
-    let encrypted = super::snapshots::own_snapshot(call)?.encrypted;
+    let by_default_key = {
+        let snapshot = super::snapshots::own_snapshot(call)?;
+        snapshot.encrypted && snapshot.kms_key.is_none()
+    };
     let params = call.params.clone();
     if let Some(attribute) = params.get("Attribute")
         && attribute != "createVolumePermission"
@@ -383,7 +387,7 @@ pub(super) fn modify_snapshot_attribute(
         return Err(ApiError::combination("No attributes specified."));
     }
     change.check("InvalidParameterValue", |_| false)?;
-    if encrypted && !change.add.is_empty() {
+    if by_default_key && !change.add.is_empty() {
         return Err(ApiError::combination(
             "Snapshots encrypted with the default key of the account cannot be shared",
         ));

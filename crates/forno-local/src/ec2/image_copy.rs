@@ -12,6 +12,7 @@ use crate::api::error::ApiError;
 use crate::api::xml::Xml;
 use crate::fleet::{Capture, Order};
 use crate::state::ids::Resource;
+use crate::state::kms::key_arn;
 use crate::state::regions::Region;
 use crate::state::world::{
     ACCOUNT, CopyToken, Image, ImageState, Origin, Protection, Snapshot, SnapshotState, Tags,
@@ -41,8 +42,15 @@ pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiEr
     let encrypted = call.params.flag("Encrypted")?;
     let with_tags = call.params.flag("CopyImageTags")?.unwrap_or(false);
     let specs = TagSpecs::read(&call.params, &[Resource::Image, Resource::Snapshot])?;
+    let key = call.params.get("KmsKeyId").filter(|key| !key.is_empty());
+    if key.is_some() && encrypted != Some(true) {
+        return Err(ApiError::new(
+            "InvalidParameterDependency",
+            "The parameter KmsKeyId requires the parameter Encrypted to be set.",
+        ));
+    }
+    let kms_key = key.map(|key| key_arn(call.region.name, key)).transpose()?;
     for (parameter, what) in [
-        ("KmsKeyId", "keys of KMS; leave KmsKeyId away"),
         ("DestinationOutpostArn", "Outposts"),
         ("DestinationAvailabilityZone", "copies into Local Zones"),
     ] {
@@ -85,6 +93,8 @@ pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiEr
     let mut root = source.root.clone();
     root.snapshot.clone_from(&snapshot_id);
     root.encrypted |= encrypted.unwrap_or(false);
+    // A copy that names none is encrypted with the default key of its region.
+    root.kms_key = kms_key;
     let copy = Snapshot {
         id: snapshot_id.clone(),
         owner: ACCOUNT.to_owned(),
@@ -96,6 +106,7 @@ pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiEr
         volume: "vol-ffffffff".to_owned(),
         size_gib: snapshot.size_gib,
         encrypted: root.encrypted,
+        kms_key: root.kms_key.clone(),
         state: SnapshotState::Pending { percent: 0 },
         started: now,
         completed: None,

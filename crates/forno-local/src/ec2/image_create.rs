@@ -66,6 +66,7 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
     }
     Resource::Instance.check(instance_id)?;
     let params = call.params.clone();
+    let region_name = call.region.name;
     let state = call.state();
     let instance = state
         .instances
@@ -99,9 +100,16 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
         delete_on_termination: attached,
         performance: volume.performance.clone(),
         encrypted: volume.encrypted,
+        kms_key: volume.kms_key.clone(),
     };
-    let root = read_mappings(&params, &instance.root_device, &volume.id, known)?;
-    if root.encrypted && !volume.encrypted {
+    let root = read_mappings(
+        &params,
+        region_name,
+        &instance.root_device,
+        &volume.id,
+        known,
+    )?;
+    if root.encrypted != volume.encrypted || root.kms_key != volume.kms_key {
         return Err(ApiError::combination(
             "CreateImage cannot change the encryption of a volume",
         ));
@@ -128,6 +136,7 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
             delete_on_termination: root.delete_on_termination,
             performance: root.performance,
             encrypted: root.encrypted,
+            kms_key: root.kms_key,
         },
         origin: Some(Origin {
             instance: Some(instance_id.to_owned()),
@@ -147,6 +156,7 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
         volume: volume.id,
         size_gib: volume.size_gib,
         encrypted: volume.encrypted,
+        kms_key: volume.kms_key.clone(),
         state: SnapshotState::Pending { percent: 0 },
         started: now,
         completed: None,

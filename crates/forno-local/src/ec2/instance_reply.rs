@@ -41,6 +41,18 @@ pub(super) fn public_address(instance: &Instance) -> Option<String> {
     (up && instance.show_public).then(|| instance.public_address.to_string())
 }
 
+/// No IAM made it, so it has no path.
+pub(super) fn profile_arn(name: &str) -> String {
+    format!("arn:aws:iam::{ACCOUNT}:instance-profile/{name}")
+}
+
+/// As IAM's ids look; the same for the same name.
+fn profile_id(name: &str) -> String {
+    use sha2::Digest as _;
+    let hash = hex::encode_upper(sha2::Sha256::digest(name));
+    format!("AIPA{}", &hash[..17])
+}
+
 pub(super) fn write_state(xml: &mut Xml, name: &str, state: InstanceState) {
     xml.group(name, |xml| {
         xml.text("code", state.code()).text("name", state.name());
@@ -125,6 +137,12 @@ fn write_instance(xml: &mut Xml, state: &RegionState, region: Region, instance: 
             .map(|(key, value)| (key.as_str(), value.as_str())),
     );
     xml.text("virtualizationType", "hvm");
+    if let Some(profile) = &instance.profile {
+        xml.group("iamInstanceProfile", |xml| {
+            xml.text("arn", profile_arn(profile))
+                .text("id", profile_id(profile));
+        });
+    }
     if let Some(request) = &instance.spot_request {
         xml.text("instanceLifecycle", "spot")
             .text("spotInstanceRequestId", request);

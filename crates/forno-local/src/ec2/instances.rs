@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::call::{Call, iso};
 use super::instance_reply::{
-    has_network, instance_tags, public_address, write_reservation_of, write_state,
+    has_network, instance_tags, profile_arn, public_address, write_reservation_of, write_state,
 };
 use crate::api::error::ApiError;
 use crate::api::filters::Filters;
@@ -274,7 +274,13 @@ fn filter_values(
         "tenancy" => one(instance.hardware.tenancy()),
         "virtualization-type" => one("hvm"),
         "vpc-id" | "network-interface.vpc-id" => when_connected(vpc_id(region)),
-        // What no instance here has: profiles, placement groups.
+        "iam-instance-profile.arn" => instance
+            .profile
+            .as_deref()
+            .map(profile_arn)
+            .into_iter()
+            .collect(),
+        // What no instance here has: placement groups.
         _ => Vec::new(),
     }
 }

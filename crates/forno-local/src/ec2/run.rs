@@ -121,6 +121,7 @@ struct Launch {
     protect_stop: bool,
     ebs_optimized: bool,
     monitoring: bool,
+    profile: Option<String>,
     spot: bool,
     hardware: Hardware,
     tags: TagSpecs,
@@ -130,6 +131,7 @@ impl Launch {
     fn read(call: &mut Call<'_>) -> Result<Self, ApiError> {
         let params = call.params.clone();
         refuse_unsupported(&params)?;
+        let profile = profile(&params)?;
         let count = count(&params)?;
         let image = image(call, &params)?;
         let kind = instance_type(&params, &image)?;
@@ -140,8 +142,15 @@ impl Launch {
             delete_on_termination: image.root.delete_on_termination,
             performance: image.root.performance.clone(),
             encrypted: image.root.encrypted,
+            kms_key: image.root.kms_key.clone(),
         };
-        let root = read_mappings(&params, &image.root_device, &image.root.snapshot, known)?;
+        let root = read_mappings(
+            &params,
+            call.region.name,
+            &image.root_device,
+            &image.root.snapshot,
+            known,
+        )?;
         let on_shutdown =
             match params.choice("InstanceInitiatedShutdownBehavior", &["stop", "terminate"])? {
                 Some("terminate") => OnShutdown::Terminate,
@@ -170,6 +179,7 @@ impl Launch {
             protect_stop: params.flag("DisableApiStop")?.unwrap_or(false),
             ebs_optimized: params.flag("EbsOptimized")?.unwrap_or(kind.nitro),
             monitoring,
+            profile,
             spot,
             hardware: run_hardware::read(&params, &kind)?,
             tags: TagSpecs::read(&params, &made[..if spot { 4 } else { 3 }])?,
@@ -230,6 +240,7 @@ impl Launch {
                 protect_stop: self.protect_stop,
                 ebs_optimized: self.ebs_optimized,
                 monitoring: self.monitoring,
+                profile: self.profile.clone(),
                 spot_request: self.spot.then(|| Resource::SpotRequest.fresh()),
                 hardware: self.hardware.clone(),
                 state: InstanceState::Pending,
@@ -246,6 +257,7 @@ impl Launch {
                 zone: instance.zone.clone(),
                 performance: self.root.performance.clone(),
                 encrypted: self.root.encrypted,
+                kms_key: self.root.kms_key.clone(),
                 created: now,
                 attachment: Some(Attachment {
                     instance: id.clone(),
@@ -309,20 +321,6 @@ fn refuse_unsupported(params: &Level<'_>) -> Result<(), ApiError> {
             return Err(ApiError::unsupported(what));
         }
     }
-    if let Some(profile) = params.group("IamInstanceProfile") {
-        // A name without a letter is as good as none: clients of old send it.
-        let given = |name: &str| profile.get(name).filter(|value| !value.is_empty());
-        let refused = match (given("Arn"), given("Name")) {
-            (Some(arn), _) => Some(("iamInstanceProfile.arn", arn)),
-            (None, Some(name)) => Some(("iamInstanceProfile.name", name)),
-            (None, None) => None,
-        };
-        if let Some((name, value)) = refused {
-            return Err(ApiError::invalid(format!(
-                "Value ({value}) for parameter {name} is invalid. Invalid IAM Instance Profile name"
-            )));
-        }
-    }
     if !params.members("LicenseSpecification").is_empty() {
         return Err(ApiError::unsupported("license configurations"));
     }
@@ -335,6 +333,45 @@ fn refuse_unsupported(params: &Level<'_>) -> Result<(), ApiError> {
         maintenance.choice("AutoRecovery", &["disabled", "default"])?;
     }
     Ok(())
+}
+
+/// The name of the instance profile. Every one exists: there is no IAM here.
+fn profile(params: &Level<'_>) -> Result<Option<String>, ApiError> {
+    let Some(profile) = params.group("IamInstanceProfile") else {
+        return Ok(None);
+    };
+    // A name without a letter is as good as none: clients of old send it.
+    let given = |name: &str| profile.get(name).filter(|value| !value.is_empty());
+    let (parameter, value, name) = match (given("Arn"), given("Name")) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::combination(
+                "The parameter 'iamInstanceProfile.name' may not be used in combination with 'iamInstanceProfile.arn'",
+            ));
+        }
+        (Some(arn), None) => {
+            let path = arn
+                .strip_prefix("arn:aws:iam::")
+                .and_then(|rest| rest.split_once(":instance-profile/"))
+                .map_or("", |(_, path)| path);
+            (
+                "iamInstanceProfile.arn",
+                arn,
+                path.rsplit('/').next().unwrap_or(""),
+            )
+        }
+        (None, Some(name)) => ("iamInstanceProfile.name", name, name),
+        (None, None) => return Ok(None),
+    };
+    let fine = (1..=128).contains(&name.len())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c));
+    if !fine {
+        return Err(ApiError::invalid(format!(
+            "Value ({value}) for parameter {parameter} is invalid. Invalid IAM Instance Profile name"
+        )));
+    }
+    Ok(Some(name.to_owned()))
 }
 
 fn count(params: &Level<'_>) -> Result<u32, ApiError> {

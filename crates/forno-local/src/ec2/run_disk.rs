@@ -3,6 +3,7 @@
 
 use crate::api::error::ApiError;
 use crate::api::params::Level;
+use crate::state::kms::key_arn;
 use crate::state::world::Performance;
 
 /// EC2's largest general purpose volume.
@@ -15,11 +16,13 @@ pub(super) struct RootRequest {
     pub(super) delete_on_termination: bool,
     pub(super) performance: Performance,
     pub(super) encrypted: bool,
+    pub(super) kms_key: Option<String>,
 }
 
 /// The root volume after the call's mappings; `from` names what it comes from.
 pub(super) fn read_mappings(
     params: &Level<'_>,
+    region: &str,
     root_device: &str,
     from: &str,
     mut root: RootRequest,
@@ -49,13 +52,18 @@ pub(super) fn read_mappings(
             ));
         }
         if let Some(ebs) = mapping.group("Ebs") {
-            root = read_ebs(&ebs, from, root)?;
+            root = read_ebs(&ebs, region, from, root)?;
         }
     }
     Ok(root)
 }
 
-fn read_ebs(ebs: &Level<'_>, from: &str, mut root: RootRequest) -> Result<RootRequest, ApiError> {
+fn read_ebs(
+    ebs: &Level<'_>,
+    region: &str,
+    from: &str,
+    mut root: RootRequest,
+) -> Result<RootRequest, ApiError> {
     if let Some(size) = ebs.number("VolumeSize")? {
         if size > LARGEST_GIB {
             return Err(ApiError::invalid(format!(
@@ -91,8 +99,14 @@ fn read_ebs(ebs: &Level<'_>, from: &str, mut root: RootRequest) -> Result<RootRe
         }
         _ => {}
     }
-    if ebs.get("KmsKeyId").is_some() {
-        return Err(ApiError::unsupported("keys of KMS; leave KmsKeyId away"));
+    if let Some(key) = ebs.get("KmsKeyId").filter(|key| !key.is_empty()) {
+        if ebs.flag("Encrypted")? != Some(true) {
+            return Err(ApiError::new(
+                "InvalidParameterDependency",
+                "The parameter KmsKeyId requires the parameter Encrypted to be set.",
+            ));
+        }
+        root.kms_key = Some(key_arn(region, key)?);
     }
     root.performance = read_performance(ebs, &root.performance)?;
     Ok(root)
@@ -175,8 +189,9 @@ mod tests {
             delete_on_termination: true,
             performance: Performance::gp3(),
             encrypted: false,
+            kms_key: None,
         };
-        let root = read_mappings(&form.root(), "/dev/xvda", "snap-1", image)?;
+        let root = read_mappings(&form.root(), "eu-west-1", "/dev/xvda", "snap-1", image)?;
         assert_eq!(form.unread(), None);
         Ok(root)
     }
@@ -218,6 +233,10 @@ mod tests {
             ),
             (format!("{ROOT}Iops=1"), "InvalidParameterValue"),
             (format!("{ROOT}SnapshotId=snap-2"), "Unsupported"),
+            (
+                format!("{ROOT}KmsKeyId=alias/images"),
+                "InvalidParameterDependency",
+            ),
             (
                 "BlockDeviceMapping.1.DeviceName=/dev/xvdb&BlockDeviceMapping.1.Ebs.VolumeSize=1"
                     .to_owned(),

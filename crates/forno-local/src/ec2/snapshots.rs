@@ -10,6 +10,7 @@ use crate::api::page::Page;
 use crate::api::xml::Xml;
 use crate::fleet::Order;
 use crate::state::ids::Resource;
+use crate::state::kms::key_of;
 use crate::state::world::{ACCOUNT, DEBIAN_ACCOUNT, Snapshot, SnapshotState};
 
 const FILTERS: &[&str] = &[
@@ -36,7 +37,7 @@ pub(super) fn describe_snapshots(call: &mut Call<'_>, xml: &mut Xml) -> Result<(
             "The parameter snapshotSet cannot be used with the parameter maxResults",
         ));
     }
-    let now = call.now;
+    let (now, region) = (call.now, call.region.name);
     let state = call.state();
     for id in &ids {
         Resource::Snapshot.check(id)?;
@@ -80,7 +81,11 @@ pub(super) fn describe_snapshots(call: &mut Call<'_>, xml: &mut Xml) -> Result<(
             .text("ownerId", &snapshot.owner)
             .text("description", &snapshot.description)
             .text("volumeSize", snapshot.size_gib)
-            .text("encrypted", snapshot.encrypted);
+            .text("encrypted", snapshot.encrypted)
+            .maybe(
+                "kmsKeyId",
+                key_of(region, snapshot.encrypted, snapshot.kms_key.as_ref()),
+            );
     });
     xml.maybe("nextToken", next);
     Ok(())
@@ -190,6 +195,7 @@ mod tests {
                 volume: String::new(),
                 size_gib: 8,
                 encrypted: false,
+                kms_key: None,
                 state: SnapshotState::Pending { percent },
                 started,
                 completed: None,

@@ -9,6 +9,7 @@ use crate::api::page::Page;
 use crate::api::xml::Xml;
 use crate::fleet::Order;
 use crate::state::ids::Resource;
+use crate::state::kms::key_of;
 use crate::state::world::{Attachment, Volume};
 
 const FILTERS: &[&str] = &[
@@ -75,7 +76,11 @@ pub(super) fn describe_volumes(call: &mut Call<'_>, xml: &mut Xml) -> Result<(),
             .list("attachmentSet", &volume.attachment, |xml, attachment| {
                 write_attachment(xml, volume, attachment);
             })
-            .text("encrypted", volume.encrypted);
+            .text("encrypted", volume.encrypted)
+            .maybe(
+                "kmsKeyId",
+                key_of(region.name, volume.encrypted, volume.kms_key.as_ref()),
+            );
     });
     xml.maybe("nextToken", next);
     Ok(())

@@ -3,6 +3,7 @@
 pub(crate) mod buckets;
 pub(crate) mod folder;
 pub(crate) mod ids;
+pub(crate) mod kms;
 pub(crate) mod network;
 pub(crate) mod parameters;
 pub(crate) mod regions;

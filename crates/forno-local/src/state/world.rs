@@ -272,6 +272,9 @@ pub(crate) struct ImageRoot {
     pub(crate) delete_on_termination: bool,
     pub(crate) performance: Performance,
     pub(crate) encrypted: bool,
+    /// The ARN of the key that it is encrypted with, where that is not the default.
+    #[serde(default)]
+    pub(crate) kms_key: Option<String>,
 }
 
 /// Type and speed of a volume; kept and shown, not enforced.
@@ -305,6 +308,8 @@ pub(crate) struct Snapshot {
     pub(crate) volume: String,
     pub(crate) size_gib: u32,
     pub(crate) encrypted: bool,
+    #[serde(default)]
+    pub(crate) kms_key: Option<String>,
     pub(crate) state: SnapshotState,
     pub(crate) started: Timestamp,
     pub(crate) completed: Option<Timestamp>,
@@ -337,6 +342,8 @@ pub(crate) struct Volume {
     pub(crate) zone: String,
     pub(crate) performance: Performance,
     pub(crate) encrypted: bool,
+    #[serde(default)]
+    pub(crate) kms_key: Option<String>,
     pub(crate) created: Timestamp,
     pub(crate) attachment: Option<Attachment>,
     pub(crate) disk: PathBuf,
@@ -388,6 +395,9 @@ pub(crate) struct Instance {
     pub(crate) protect_stop: bool,
     pub(crate) ebs_optimized: bool,
     pub(crate) monitoring: bool,
+    /// The name of its instance profile. No IAM is behind it.
+    #[serde(default)]
+    pub(crate) profile: Option<String>,
     /// Of a Spot Instance, the request that it answers.
     #[serde(default)]
     pub(crate) spot_request: Option<String>,

@@ -203,7 +203,7 @@ class Made(Case):
         self.refused("InvalidAMIID.NotFound", there.copy_image, **wanted | {"SourceImageId": "ami-12345678"})
         self.refused("InvalidRegion", there.copy_image, **wanted | {"SourceRegion": "mars-1"})
         self.refused("InvalidParameterValue", there.copy_image, SnapshotCopyCompletionDurationMinutes=20, **wanted)
-        self.refused("Unsupported", there.copy_image, KmsKeyId="alias/mine", **wanted)
+        self.refused("InvalidParameterDependency", there.copy_image, KmsKeyId="alias/mine", **wanted)
         more = {"ClientToken": unique("token"), "CopyImageTags": True, "Description": "d", "Encrypted": True,
                 "TagSpecifications": tags("snapshot", a="s")}
         copy = there.copy_image(**wanted, **more)["ImageId"]

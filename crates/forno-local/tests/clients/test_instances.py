@@ -104,7 +104,10 @@ class Launching(Case):
             ("InvalidCapacityReservationId.NotFound", {"CapacityReservationSpecification": {
                 "CapacityReservationTarget": {"CapacityReservationId": "cr-0123456789abcdef0"}}}),
             ("Unsupported", {"CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 1}}),
-            ("InvalidParameterValue", {"IamInstanceProfile": {"Name": "nobody"}}),
+            ("InvalidParameterValue", {"IamInstanceProfile": {"Name": "no body"}}),
+            ("InvalidParameterValue", {"IamInstanceProfile": {"Arn": "arn:aws:iam::111122223333:role/baker"}}),
+            ("InvalidParameterDependency", {"BlockDeviceMappings": [
+                {"DeviceName": "/dev/xvda", "Ebs": {"KmsKeyId": "alias/images"}}]}),
             ("InvalidParameterValue", {"Placement": {"AvailabilityZone": "mars-1a"}}),
             ("InvalidParameterValue", {"TagSpecifications": tags("image", a="b")}),
             ("InvalidParameterValue", {"TagSpecifications": tags("spot-instances-request", a="b")}),
@@ -161,6 +164,36 @@ class Living(Case):
             self.refused("IncorrectInstanceState", call, **ids)
         change = self.ec2.terminate_instances(**ids)["TerminatingInstances"][0]
         self.assertEqual(change["CurrentState"]["Name"], "terminated")
+
+    def test_profiles_and_keys_are_told(self):
+        found = self.running(IamInstanceProfile={"Name": "baker"}, BlockDeviceMappings=[
+            {"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "KmsKeyId": "alias/images"}}])
+        self.assertRegex(found["IamInstanceProfile"]["Arn"], r":instance-profile/baker$")
+        self.assertRegex(found["IamInstanceProfile"]["Id"], r"^AIPA[0-9A-F]{17}$")
+        by = [{"Name": "iam-instance-profile.arn", "Values": [found["IamInstanceProfile"]["Arn"]]}]
+        told, = self.ec2.describe_instances(Filters=by)["Reservations"]
+        self.assertEqual(told["Instances"][0]["InstanceId"], found["InstanceId"])
+        volume, = self.ec2.describe_volumes(
+            Filters=[{"Name": "attachment.instance-id", "Values": [found["InstanceId"]]}])["Volumes"]
+        self.assertRegex(volume["KmsKeyId"], r"^arn:aws:kms:.*:key/[0-9a-f-]{36}$")
+        # Its image has the key, and so it may be shared; a copy that names none has the default key.
+        image = self.image(found["InstanceId"])
+        self.available(image)
+        snapshot = self.snapshot_of(image)
+        self.assertEqual(snapshot["KmsKeyId"], volume["KmsKeyId"])
+        self.ec2.modify_image_attribute(ImageId=image, LaunchPermission={"Add": [{"UserId": "111122223333"}]})
+        region = self.ec2.meta.region_name
+        copy = self.ec2.copy_image(Name=unique("copy"), SourceImageId=image, SourceRegion=region)["ImageId"]
+        self.addCleanup(self.forget, copy)
+        self.available(copy)
+        self.assertNotEqual(self.snapshot_of(copy)["KmsKeyId"], volume["KmsKeyId"])
+        self.refused("InvalidParameterValue", self.ec2.modify_image_attribute, ImageId=copy,
+                     LaunchPermission={"Add": [{"UserId": "111122223333"}]})
+
+    def snapshot_of(self, image):
+        found = self.ec2.describe_images(ImageIds=[image])["Images"][0]
+        snapshot = found["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+        return self.ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]
 
     def test_a_spot_instance_is_never_stopped(self):
         found = self.running(InstanceMarketOptions={"MarketType": "spot", "SpotOptions": {"MaxPrice": "0.05"}},
