@@ -10,6 +10,7 @@ mod fire;
 mod keep;
 mod machine;
 mod nightly;
+mod options;
 mod policy;
 mod publish;
 mod resume;

@@ -10,7 +10,7 @@ use forno_bake::{
 };
 use forno_events::{Envelope, Event};
 use forno_local::{Config, MachineChoice, PocketEc2};
-use forno_recipe::{Inputs, Project, Recipe, load};
+use forno_recipe::{Diagnostics, Inputs, Project, Recipe, load};
 use tempfile::TempDir;
 
 /// Far beyond what anything here takes: what is not done by then hangs.
@@ -52,6 +52,17 @@ impl Rig {
     }
 
     pub(crate) fn recipe_with(&self, name: &str, text: &str, vars: &[(&str, &str)]) -> Recipe {
+        self.load(name, text, vars)
+            .unwrap_or_else(|problems| panic!("{problems:?}"))
+    }
+
+    /// One that may be wrong; then what a person would be told.
+    pub(crate) fn try_recipe(&self, name: &str, text: &str) -> Result<Recipe, String> {
+        self.load(name, text, &[])
+            .map_err(|problems| problems.to_string())
+    }
+
+    fn load(&self, name: &str, text: &str, vars: &[(&str, &str)]) -> Result<Recipe, Diagnostics> {
         let source = if text.starts_with("from = ") {
             ""
         } else {
@@ -70,7 +81,7 @@ impl Rig {
                 .collect(),
             ..Inputs::default()
         };
-        load(&project, name, &inputs).unwrap_or_else(|problems| panic!("{problems:?}"))
+        load(&project, name, &inputs)
     }
 
     pub(crate) fn path(&self) -> &Path {
