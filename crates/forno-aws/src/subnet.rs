@@ -24,23 +24,8 @@ pub struct Subnet {
 impl Gateway {
     /// The region's default VPC; many accounts have deleted theirs.
     pub async fn default_vpc(&self) -> Result<Option<VpcId>, Error> {
-        let call = self.call("DescribeVpcs");
-        let reply = self
-            .clients()
-            .ec2
-            .describe_vpcs()
-            .filters(filter("is-default", ["true"]))
-            .send()
-            .await
-            .map_err(|error| call.failed(&error))?;
-        reply
-            .vpcs
-            .into_iter()
-            .flatten()
-            .find_map(|vpc| vpc.vpc_id)
-            .map(VpcId::new)
-            .transpose()
-            .map_err(|error| call.malformed(error))
+        let default = Filters::from([("is-default".to_owned(), vec!["true".to_owned()])]);
+        Ok(self.vpcs_like(&default).await?.into_iter().next())
     }
 
     /// The VPCs that match, by EC2's filter names; the values of one are alternatives.
@@ -75,15 +60,6 @@ impl Gateway {
         filters.push(filter("state", ["available"]));
         filters.extend(vpc.map(|vpc| filter("vpc-id", [vpc.as_str()])));
         self.find_subnets(filters).await
-    }
-
-    /// The subnets of a VPC that are ready, the fullest last.
-    pub async fn subnets_of(&self, vpc: &VpcId) -> Result<Vec<Subnet>, Error> {
-        self.find_subnets(vec![
-            filter("vpc-id", [vpc.as_str()]),
-            filter("state", ["available"]),
-        ])
-        .await
     }
 
     /// The subnets with these ids, in that order; an unknown one is an error.

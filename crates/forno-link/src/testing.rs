@@ -14,7 +14,10 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Auth, HostKey, HostKeyPair, Identity, SshLink, SshTarget, Watch, connect};
+use crate::{
+    AgentSocket, Auth, HostKey, HostKeyPair, Identity, SshAccess, SshLink, SshTarget, Watch,
+    connect,
+};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -206,6 +209,32 @@ impl Sshd {
         let cancel = CancellationToken::new();
         let link = connect(target, Duration::from_mins(1), &Watch::none(), &cancel).await;
         Arc::new(link.expect("connect to the test's own sshd"))
+    }
+
+    /// A command by the real ssh with what a link tells foreign clients, as Ansible uses
+    /// it: an address, a key from an agent, a pinned host key.
+    ///
+    /// # Panics
+    /// When there is no ssh, or it is not let in.
+    pub async fn foreign(&self, access: &SshAccess, command: &str) -> String {
+        let agent = AgentSocket::new(Arc::clone(&self.identity)).expect("an agent");
+        let known = self.dir().join("known_hosts");
+        let (ip, port) = (access.address.ip(), access.address.port());
+        let host = format!("[{ip}]:{port} {}\n", access.host_key.line());
+        fs_err::write(&known, host).expect("its own folder can be written to");
+        let output = tokio::process::Command::new("ssh")
+            .args(["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o"])
+            .arg(format!("UserKnownHostsFile={}", known.display()))
+            .args(["-p", &port.to_string()])
+            .arg(format!("{}@{ip}", access.user))
+            .arg(command)
+            .env("SSH_AUTH_SOCK", agent.path())
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .expect("ssh runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// What the server says about itself.

@@ -1,6 +1,5 @@
 //! Through a bastion: a real sshd, passed by the real ssh, to another sshd.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use forno_link::link::Discard;
@@ -83,27 +82,8 @@ async fn a_machine_is_reached_through_a_bastion_by_everybody() {
     let access = link.ssh_access().unwrap();
     assert!(access.address.ip().is_loopback());
     assert_ne!(access.address, server.address);
-    let own = AgentSocket::new(server.identity.clone()).unwrap();
-    let known = server.dir().join("known_hosts");
-    let (ip, port) = (access.address.ip(), access.address.port());
-    let host_key = access.host_key.line();
-    fs_err::write(&known, format!("[{ip}]:{port} {host_key}\n")).unwrap();
-    let output = tokio::process::Command::new("ssh")
-        .args(["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o"])
-        .arg(format!("UserKnownHostsFile={}", known.display()))
-        .args(["-p", &port.to_string()])
-        .arg(format!("{}@{ip}", access.user))
-        .arg("echo in as well")
-        .env("SSH_AUTH_SOCK", own.path())
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap();
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        "in as well\n",
-        "{output:?}"
-    );
+    let said = server.foreign(&access, "echo in as well").await;
+    assert_eq!(said, "in as well\n");
     link.close().await;
 }
 

@@ -28,6 +28,7 @@ mod vars;
 mod walk;
 
 pub use ami_name::AmiNameFault;
+pub use check::MOST_USER_DATA;
 pub use diagnostic::{Diagnostics, Problem};
 pub use digest::{Digest, DigestError, SEMANTICS, digest};
 pub use model::{

@@ -1,7 +1,7 @@
 //! Finding what is there.
 
 use super::endpoint::{Answer, Endpoint, instance_xml, instances, ok, refused};
-use crate::{Architecture, ImageSearch, ImageState, Kind, SnapshotState, TagMatch, Tags};
+use crate::{Architecture, Filters, ImageSearch, ImageState, Kind, SnapshotState, TagMatch, Tags};
 
 fn image_xml(id: &str, name: &str, created: &str, more: &str) -> String {
     format!(
@@ -176,7 +176,10 @@ async fn network_and_types_are_read() {
     .await;
     let gateway = endpoint.gateway().await;
     let vpc = gateway.default_vpc().await.unwrap().unwrap();
-    let subnets = gateway.subnets_of(&vpc).await.unwrap();
+    let subnets = gateway
+        .subnets_like(Some(&vpc), &Filters::new())
+        .await
+        .unwrap();
     assert_eq!(subnets[0].id.as_str(), "subnet-00000002");
     assert!(subnets[0].public_by_default && subnets[0].default_for_zone);
     assert_eq!(subnets[1].free_addresses, 3);

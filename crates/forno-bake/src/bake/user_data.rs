@@ -6,15 +6,13 @@
 //! has removed it.
 
 use forno_link::HostKeyPair;
+use forno_recipe::MOST_USER_DATA;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::lifeline;
 use crate::plan::Prepared;
 use crate::{Error, ErrorKind};
-
-/// What EC2 takes, before its base64.
-const MOST: usize = 16 * 1024;
 
 /// Whether what the recipe says still fits when forno's own stands beside it.
 pub(crate) fn fits(prepared: &Prepared) -> Result<(), Error> {
@@ -27,16 +25,18 @@ pub(crate) fn fits(prepared: &Prepared) -> Result<(), Error> {
             continue;
         };
         return Err(Error::new(ErrorKind::Recipe(format!(
-            "{key} is too long by {excess} bytes: with what forno adds, EC2 takes {MOST}"
+            "{key} is too long by {excess} bytes: with what forno adds, EC2 takes {MOST_USER_DATA}"
         )))
         .with_hint("let it fetch the rest, or make a step of it"));
     }
     Ok(())
 }
 
-fn excess(arming: &str, also: &str) -> Option<usize> {
+/// In bytes.
+fn excess(arming: &str, also: &str) -> Option<u64> {
     let whole = user_data(Some(&HostKeyPair::generate()), arming, Some(also));
-    whole.len().checked_sub(MOST).filter(|excess| *excess > 0)
+    let excess = (whole.len() as u64).saturating_sub(MOST_USER_DATA);
+    (excess > 0).then_some(excess)
 }
 
 /// The cloud-config of a machine, with the script of its switch; `also` is user
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn what_is_too_long_is_known_before_ec2_says_so() {
         assert_eq!(excess("true", "#!/bin/sh\ntrue\n"), None);
-        let long = "#".repeat(MOST);
+        let long = "#".repeat(16 * 1024);
         assert!(excess("true", &long).is_some_and(|excess| excess > 1000));
     }
 

@@ -66,15 +66,22 @@ async fn subnets(gateway: &Gateway, recipe: &Recipe) -> Result<Vec<Subnet>, Erro
         .subnets_like(vpc.as_ref(), &builder.subnet_filters)
         .await
         .map_err(ErrorKind::Planning)?;
-    if found.is_empty() {
-        let of = vpc.map_or_else(String::new, |vpc| format!(" of {vpc}"));
-        return Err(Error::new(ErrorKind::Preflight(format!(
-            "no subnet{of} in {} matches builder.subnet_filters ({})",
-            gateway.region(),
-            shown(&builder.subnet_filters)
-        ))));
+    if !found.is_empty() {
+        return Ok(found);
     }
-    Ok(found)
+    let of = vpc.map_or_else(String::new, |vpc| format!(" of {vpc}"));
+    let region = gateway.region();
+    Err(if builder.subnet_filters.is_empty() {
+        Error::new(ErrorKind::Preflight(format!(
+            "there is no subnet{of} in {region}"
+        )))
+        .with_hint("name subnets in builder.subnet_ids, or another VPC")
+    } else {
+        unlike(format!(
+            "no subnet{of} in {region} matches builder.subnet_filters ({})",
+            shown(&builder.subnet_filters)
+        ))
+    })
 }
 
 /// The VPC that the recipe asks for, if it asks for one.
@@ -92,11 +99,11 @@ async fn vpc(gateway: &Gateway, recipe: &Recipe) -> Result<Option<VpcId>, Error>
         .map_err(ErrorKind::Planning)?;
     match found.len() {
         1 => Ok(found.pop()),
-        number => Err(Error::new(ErrorKind::Preflight(format!(
+        number => Err(unlike(format!(
             "{number} VPCs in {} match builder.vpc_filters ({}), and it must be one",
             gateway.region(),
             shown(&builder.vpc_filters)
-        )))),
+        ))),
     }
 }
 
@@ -112,10 +119,10 @@ async fn groups(
             .await
             .map_err(ErrorKind::Planning)?;
         if found.is_empty() {
-            return Err(Error::new(ErrorKind::Preflight(format!(
+            return Err(unlike(format!(
                 "no security group of {vpc} matches builder.security_group_filters ({})",
                 shown(&builder.security_group_filters)
-            ))));
+            )));
         }
         return Ok(found.into_iter().map(|group| group.id).collect());
     }
@@ -144,6 +151,12 @@ fn ids<T, E: fmt::Display>(
         .map(|text| parse(text.clone()))
         .collect::<Result<_, _>>()
         .map_err(|error| Error::new(ErrorKind::Recipe(error.to_string())))
+}
+
+/// A search that found too little, or too much.
+fn unlike(said: String) -> Error {
+    Error::new(ErrorKind::Preflight(said))
+        .with_hint("all of the filters must match, in this region and account")
 }
 
 /// As a person would say it.
@@ -181,7 +194,7 @@ async fn default_subnets(gateway: &Gateway) -> Result<Vec<Subnet>, Error> {
         .map_err(ErrorKind::Planning)?
         .ok_or_else(|| none("no default VPC"))?;
     let all = gateway
-        .subnets_of(&vpc)
+        .subnets_like(Some(&vpc), &Filters::new())
         .await
         .map_err(ErrorKind::Planning)?;
     let (mut default, other): (Vec<_>, Vec<_>) =

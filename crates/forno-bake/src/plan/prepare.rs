@@ -251,8 +251,8 @@ async fn settle(
         )))
         .with_hint("put something that differs from bake to bake into image.ami_name, such as {{ bake.short_id }}"));
     }
-    let user_data = user_data(recipe.builder.user_data.as_ref(), &facts)?;
-    let prove_user_data = self::user_data(recipe.prove.user_data.as_ref(), &facts)?;
+    let user_data = written(recipe.builder.user_data.as_ref(), &facts)?;
+    let prove_user_data = written(recipe.prove.user_data.as_ref(), &facts)?;
     let digest = digest_of(recipe, &source).await?;
     let change = compare(
         gateway,
@@ -318,10 +318,8 @@ fn render(late: &Late, facts: &BakeFacts) -> Result<String, Error> {
         .map_err(|error| Error::new(ErrorKind::Recipe(error.to_string())))
 }
 
-pub(super) fn user_data(
-    data: Option<&UserData>,
-    facts: &BakeFacts,
-) -> Result<Option<String>, Error> {
+/// The user data of a machine, as far as the recipe has any.
+pub(super) fn written(data: Option<&UserData>, facts: &BakeFacts) -> Result<Option<String>, Error> {
     Ok(match data {
         None => None,
         Some(UserData::Text(late)) => Some(render(late, facts)?),

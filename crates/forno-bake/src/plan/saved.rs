@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::network::{Ground, Place};
-use super::prepare::{Prepared, facts, user_data};
+use super::prepare::{Prepared, facts, written};
 use super::steps::announce;
 use super::view::Change;
 use crate::Error;
@@ -135,8 +135,8 @@ impl Prepared {
     pub(crate) fn restore(saved: Saved, recipe: Arc<Recipe>) -> Result<Self, Error> {
         let facts = facts(&saved.bake, saved.started, &saved.source);
         Ok(Self {
-            user_data: user_data(recipe.builder.user_data.as_ref(), &facts)?,
-            prove_user_data: user_data(recipe.prove.user_data.as_ref(), &facts)?,
+            user_data: written(recipe.builder.user_data.as_ref(), &facts)?,
+            prove_user_data: written(recipe.prove.user_data.as_ref(), &facts)?,
             steps: announce(&recipe, saved.connect, saved.groups.is_empty()),
             recipe,
             bake: saved.bake,

@@ -177,6 +177,8 @@ impl<'a> Needs<'a> {
             "ec2:DescribeInstanceTypeOfferings",
             "ec2:DescribeInstanceTypes",
             "ec2:DescribeInstances",
+            // Also where no key is made: a sweep looks for those of any bake.
+            "ec2:DescribeKeyPairs",
             "ec2:DescribeLaunchTemplateVersions",
             "ec2:DescribeLaunchTemplates",
             "ec2:DescribeSecurityGroups",
@@ -185,9 +187,6 @@ impl<'a> Needs<'a> {
             "ec2:DescribeTags",
             "ec2:DescribeVpcs",
         ];
-        if self.has_key() {
-            actions.push("ec2:DescribeKeyPairs");
-        }
         if self.copies() {
             actions.push("ec2:DescribeRegions");
         }

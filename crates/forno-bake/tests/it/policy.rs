@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use forno_bake::{ExitCode, Policy, PolicyScope};
+use forno_bake::{ExitCode, Policy, PolicyScope, Resumption, RunOptions, SweepOptions};
+use forno_events::Event;
 use forno_local::{Actions, Fault, FaultPlan, ServiceName};
-use forno_recipe::Connect;
+use forno_recipe::{Connect, Recipe};
 
-use crate::rig::{Rig, story};
+use crate::rig::{Rig, in_time, story};
 
 const RECIPE: &str = r#"
 [builder]
@@ -75,7 +76,8 @@ fn only(policy: &Policy) -> FaultPlan {
     FaultPlan::of(refused)
 }
 
-async fn bake_with_only_that(connect: Connect, text: &str) -> BTreeSet<String> {
+/// A rig whose machines are reached so, a recipe, and its policy, which the endpoint keeps.
+async fn allowed(connect: Connect, text: &str) -> (Rig, Recipe, Policy) {
     let mut rig = Rig::start().await;
     rig.settings.connect = Some(connect);
     // More than fits into commands.
@@ -89,20 +91,30 @@ async fn bake_with_only_that(connect: Connect, text: &str) -> BTreeSet<String> {
         },
     );
     rig.endpoint().set_faults(only(&policy));
-    let (report, events) = rig.bake(recipe).await;
-    let told = story(&events);
-    assert_eq!(report.exit_code(), ExitCode::Done, "{connect}: {told}");
-    let calls = rig.endpoint().calls();
-    let refused: Vec<&str> = calls
-        .iter()
+    (rig, recipe, policy)
+}
+
+/// The actions that were refused for want of a permission.
+fn refused(rig: &Rig) -> Vec<String> {
+    rig.endpoint()
+        .calls()
+        .into_iter()
         .filter(|call| {
             call.code.as_deref().is_some_and(|code| {
                 code.starts_with("UnauthorizedOperation") || code.starts_with("AccessDenied")
             })
         })
-        .map(|call| call.action.as_str())
-        .collect();
-    assert_eq!(refused, [""; 0], "{connect}");
+        .map(|call| call.action)
+        .collect()
+}
+
+async fn bake_with_only_that(connect: Connect, text: &str) -> BTreeSet<String> {
+    let (rig, recipe, policy) = allowed(connect, text).await;
+    let (report, events) = rig.bake(recipe).await;
+    let told = story(&events);
+    assert_eq!(report.exit_code(), ExitCode::Done, "{connect}: {told}");
+    assert_eq!(refused(&rig), [""; 0], "{connect}");
+    let calls = rig.endpoint().calls();
     let used: BTreeSet<String> = calls
         .iter()
         .filter_map(|call| in_iam(call.service, &call.action))
@@ -148,6 +160,47 @@ async fn a_bake_needs_what_its_policy_allows_and_nothing_else() {
                 .filter(|action| !(text == RECIPE && *action == "ec2:StopInstances"))
                 .collect();
             assert_eq!(for_nothing, [""; 0], "{connect}");
+        }
+    }
+}
+
+/// Killed on its machine, and then taken up, or taken down.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_enough_for_what_becomes_of_a_killed_bake() {
+    for connect in Connect::ALL {
+        for resume in [true, false] {
+            let (rig, recipe, _) = allowed(connect, PLAIN).await;
+            let (dies, at) = (recipe.clone(), "step-01");
+            let begun = move |event: &Event| matches!(event, Event::StepStarted { step, .. } if step.as_str() == at);
+            let folder = rig
+                .until_killed(false, begun, async move |engine| {
+                    let _ = engine.bake(vec![dies], RunOptions::default()).await;
+                })
+                .await;
+            let engine = rig.engine();
+            if resume {
+                let taken = Resumption::open(&folder).unwrap();
+                let resuming = Box::pin(engine.resume(taken, Some(recipe)));
+                let report = in_time(resuming).await.unwrap();
+                assert_eq!(report.exit_code(), ExitCode::Done, "{:?}", report.error);
+            } else {
+                let swept = in_time(engine.sweep(SweepOptions::default(), &|_| {})).await;
+                assert_eq!(swept.unwrap().exit_code(), ExitCode::Done);
+            }
+            // A sweep asks for buckets of whatever image, and goes on without where these
+            // have none.
+            let mut refused = refused(&rig);
+            refused.retain(|action| resume || connect == Connect::Ssm || action != "ListBuckets");
+            assert_eq!(refused, [""; 0], "{connect}, resume: {resume}");
+            // Whoever looks now may see everything.
+            rig.endpoint().set_faults(FaultPlan::of([]));
+            let stays: &[&str] = if resume {
+                &["finished image", "finished snapshot"]
+            } else {
+                &[]
+            };
+            assert_eq!(rig.left().await, stays, "{connect}, resume: {resume}");
+            rig.end().await;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{ConductArgs, Connect, OnFailure, Output, VariableArgs, WhereArgs};
+use super::{ConductArgs, OnFailure, Output, VariableArgs, WayArgs, WhereArgs};
 
 /// Bake images
 ///
@@ -62,15 +62,8 @@ pub(crate) struct BakeArgs {
     )]
     pub(crate) orphan_after: Option<Duration>,
 
-    /// How to reach machines, in place of what the recipes say in builder.connect
-    #[arg(
-        long,
-        value_enum,
-        value_name = "WAY",
-        env = "FORNO_CONNECT",
-        hide_env_values = true
-    )]
-    pub(crate) connect: Option<Connect>,
+    #[command(flatten)]
+    pub(crate) way: WayArgs,
 
     /// How many bakes at once
     #[arg(

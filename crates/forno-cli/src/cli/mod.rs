@@ -173,6 +173,20 @@ pub(crate) struct MachineArgs {
     pub(crate) ca_bundle: Option<PathBuf>,
 }
 
+/// The way to machines.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct WayArgs {
+    /// How to reach machines, in place of what the recipes say in builder.connect
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WAY",
+        env = "FORNO_CONNECT",
+        hide_env_values = true
+    )]
+    pub(crate) connect: Option<Connect>,
+}
+
 /// Values for the variables of recipes.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Variables")]

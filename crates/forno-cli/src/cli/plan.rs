@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Connect, VariableArgs, WhereArgs};
+use super::{VariableArgs, WayArgs, WhereArgs};
 
 /// Show what a bake would do, and why; change nothing
 ///
@@ -27,15 +27,8 @@ pub(crate) struct PlanArgs {
     #[arg(long)]
     pub(crate) if_changed: bool,
 
-    /// How to reach machines, in place of what the recipes say in builder.connect
-    #[arg(
-        long,
-        value_enum,
-        value_name = "WAY",
-        env = "FORNO_CONNECT",
-        hide_env_values = true
-    )]
-    pub(crate) connect: Option<Connect>,
+    #[command(flatten)]
+    pub(crate) way: WayArgs,
 
     /// Print the plan as JSON
     #[arg(long)]

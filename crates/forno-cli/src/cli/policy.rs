@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Connect, VariableArgs};
+use super::{VariableArgs, WayArgs};
 
 /// Print the IAM policy that baking needs, and no more
 ///
@@ -27,15 +27,8 @@ pub(crate) struct PolicyArgs {
     #[arg(long, value_name = "REGION")]
     pub(crate) region: Option<String>,
 
-    /// How machines are reached, in place of what the recipes say in builder.connect
-    #[arg(
-        long,
-        value_enum,
-        value_name = "WAY",
-        env = "FORNO_CONNECT",
-        hide_env_values = true
-    )]
-    pub(crate) connect: Option<Connect>,
+    #[command(flatten)]
+    pub(crate) way: WayArgs,
 
     #[command(flatten)]
     pub(crate) variables: VariableArgs,

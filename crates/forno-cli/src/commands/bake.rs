@@ -73,7 +73,7 @@ async fn bake(
     let mut settings = settings(arguments.on_failure, &folders, curtain, context);
     settings.parallel = arguments.parallel.into();
     settings.orphan_after = arguments.orphan_after;
-    settings.connect = arguments.connect.map(Into::into);
+    settings.connect = arguments.way.connect.map(Into::into);
     settings.tools = tools;
     let engine = Engine::new(gateway, settings, ladder.clone());
     let renderer = stage::renderer(mode, context, &folders, recipes.len() > 1);

@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &PlanArgs, context: &Context) -> anyhow::Result<pro
             let plans = async {
                 let gateway = place.gateway().await?;
                 let mut settings = Settings::new(&folders.home);
-                settings.connect = arguments.connect.map(Into::into);
+                settings.connect = arguments.way.connect.map(Into::into);
                 let engine = Engine::new(gateway, settings, ladder.clone());
                 Ok(engine.plan(&recipes, options).await?)
             };

@@ -16,7 +16,7 @@ pub(crate) fn run(arguments: &PolicyArgs, context: &Context) -> anyhow::Result<p
     let recipes = recipes::load(&project, &arguments.images, &inputs)?;
     let scope = PolicyScope {
         region: arguments.region.clone(),
-        connect: arguments.connect.map(Into::into),
+        connect: arguments.way.connect.map(Into::into),
     };
     let policy = Policy::of(&recipes, &scope);
     // For people to review, and for files that are compared line by line.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Join, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, Join, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -84,8 +84,8 @@ impl ProxyCommand {
         let listening = tokio::spawn(listen(errors, Arc::clone(&said)));
         let over = CancellationToken::new();
         tokio::spawn(mind(child, over.clone()));
-        let stream = ProxyStream {
-            pipes: tokio::io::join(output, input),
+        let output = ProxyOutput {
+            output,
             last_words: Box::pin(async move {
                 let _ = timeout(LAST_WORDS, listening).await;
             }),
@@ -95,7 +95,7 @@ impl ProxyCommand {
             said,
             _over: over.drop_guard(),
         };
-        Ok((stream, proxy))
+        Ok((tokio::io::join(output, input), proxy))
     }
 }
 
@@ -167,43 +167,28 @@ impl Proxy {
 }
 
 /// Its output is read, its input is written.
-pub(crate) struct ProxyStream {
-    pipes: Join<ChildStdout, ChildStdin>,
+pub(crate) type ProxyStream = Join<ProxyOutput, ChildStdin>;
+
+/// What it says on its standard output. The end comes after its last words on the other, so
+/// that they can be told.
+pub(crate) struct ProxyOutput {
+    output: ChildStdout,
     last_words: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
 }
 
-impl AsyncRead for ProxyStream {
-    /// The end comes after the program's last words, so that they can be told.
+impl AsyncRead for ProxyOutput {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
         let before = buffer.filled().len();
-        match Pin::new(&mut self.pipes).poll_read(cx, buffer) {
+        match Pin::new(&mut self.output).poll_read(cx, buffer) {
             Poll::Ready(Ok(())) if buffer.filled().len() == before => {
                 self.last_words.as_mut().poll(cx).map(Ok)
             }
             other => other,
         }
-    }
-}
-
-impl AsyncWrite for ProxyStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.pipes).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.pipes).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.pipes).poll_shutdown(cx)
     }
 }
 

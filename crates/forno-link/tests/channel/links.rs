@@ -1,6 +1,5 @@
 //! SSH through sessions, and what foreign clients see of it.
 
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -9,8 +8,8 @@ use forno_link::link::Discard;
 use forno_link::ssm::{Forward, InstancePort};
 use forno_link::testing::Sshd;
 use forno_link::{
-    AgentSocket, Command, ErrorKind, Exit, FileTarget, Link, SshLink, SshTarget, Stdin, Watch,
-    capture, connect, testing,
+    Command, ErrorKind, Exit, FileTarget, Link, SshLink, SshTarget, Stdin, Watch, capture, connect,
+    testing,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -220,32 +219,7 @@ async fn a_foreign_client_reaches_the_machine() {
     assert!(access.address.ip().is_loopback());
     // The same, as long as the link lives.
     assert_eq!(link.ssh_access().unwrap().address, access.address);
-    let agent = AgentSocket::new(server.identity.clone()).unwrap();
-    let known = server.dir().join("known_hosts");
-    let host = format!(
-        "[{}]:{} {}\n",
-        access.address.ip(),
-        access.address.port(),
-        access.host_key.line()
-    );
-    fs_err::write(&known, host).unwrap();
-    let output = tokio::process::Command::new("ssh")
-        .args(["-F", "none", "-o"])
-        .arg(format!("UserKnownHostsFile={}", known.display()))
-        .args(["-o", "StrictHostKeyChecking=yes", "-p"])
-        .arg(access.address.port().to_string())
-        .arg(format!("{}@{}", access.user, access.address.ip()))
-        .arg("echo in")
-        .env("SSH_AUTH_SOCK", agent.path())
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap();
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        "in\n",
-        "{output:?}"
-    );
+    assert_eq!(server.foreign(&access, "echo in").await, "in\n");
     drop(link);
     service.until_no_session().await;
     let gone = tokio::net::TcpStream::connect(access.address).await;

@@ -42,7 +42,7 @@ impl Page {
             }
         };
         let query = form.digest_without(&["MaxResults", "NextToken", "DryRun"]);
-        let after = match params.get("NextToken").filter(|token| !token.is_empty()) {
+        let after = match params.given("NextToken") {
             None => None,
             Some(token) => Some(Self::open(token, &query).ok_or_else(|| {
                 ApiError::new(

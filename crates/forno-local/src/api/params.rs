@@ -137,10 +137,15 @@ impl<'a> Level<'a> {
         Some(value)
     }
 
+    /// A scalar that says something: an empty one, as older clients send it, is as good as
+    /// none.
+    pub(crate) fn given(&self, name: &str) -> Option<&'a str> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+
     /// A scalar that must be there and not empty.
     pub(crate) fn require(&self, name: &str) -> Result<&'a str, ApiError> {
-        self.get(name)
-            .filter(|value| !value.is_empty())
+        self.given(name)
             .ok_or_else(|| ApiError::missing(&self.full(name)))
     }
 

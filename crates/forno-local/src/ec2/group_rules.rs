@@ -185,7 +185,7 @@ fn referenced(params: &Level<'_>, state: &RegionState) -> Result<Peer, ApiError>
 }
 
 fn describe(params: &Level<'_>) -> Result<Option<String>, ApiError> {
-    let Some(text) = params.get("Description").filter(|text| !text.is_empty()) else {
+    let Some(text) = params.given("Description") else {
         return Ok(None);
     };
     let allowed = |c: char| c.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(c);

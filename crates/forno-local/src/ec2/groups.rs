@@ -24,7 +24,7 @@ pub(super) fn create_security_group(call: &mut Call<'_>, xml: &mut Xml) -> Resul
     let tags = TagSpecs::read(&call.params, &[Resource::SecurityGroup])?;
     let region = call.region;
     // Clients of old send an empty one.
-    if let Some(vpc) = call.params.get("VpcId").filter(|vpc| !vpc.is_empty()) {
+    if let Some(vpc) = call.params.given("VpcId") {
         Resource::Vpc.check(vpc)?;
         if vpc != vpc_id(region) {
             return Err(Resource::Vpc.not_found(vpc));

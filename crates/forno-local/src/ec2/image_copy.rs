@@ -35,14 +35,11 @@ pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiEr
     let name = call.params.require("Name")?;
     let source_id = call.params.require("SourceImageId")?;
     let source_region = call.params.require("SourceRegion")?;
-    let description = call
-        .params
-        .get("Description")
-        .filter(|text| !text.is_empty());
+    let description = call.params.given("Description");
     let encrypted = call.params.flag("Encrypted")?;
     let with_tags = call.params.flag("CopyImageTags")?.unwrap_or(false);
     let specs = TagSpecs::read(&call.params, &[Resource::Image, Resource::Snapshot])?;
-    let key = call.params.get("KmsKeyId").filter(|key| !key.is_empty());
+    let key = call.params.given("KmsKeyId");
     if key.is_some() && encrypted != Some(true) {
         return Err(ApiError::new(
             "InvalidParameterDependency",

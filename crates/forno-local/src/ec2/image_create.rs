@@ -45,10 +45,7 @@ pub(super) fn name_is_free(state: &RegionState, name: &str) -> Result<(), ApiErr
 pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
     let instance_id = call.params.require("InstanceId")?;
     let name = call.params.require("Name")?;
-    let description = call
-        .params
-        .get("Description")
-        .filter(|text| !text.is_empty());
+    let description = call.params.given("Description");
     let no_reboot = call.params.flag("NoReboot")?.unwrap_or(false);
     let tags = TagSpecs::read(&call.params, &[Resource::Image, Resource::Snapshot])?;
     if call

@@ -264,7 +264,7 @@ impl<'a> Wanted<'a> {
 }
 
 fn token<'a>(params: &Level<'a>) -> Result<Option<&'a str>, ApiError> {
-    let token = params.get("ClientToken").filter(|token| !token.is_empty());
+    let token = params.given("ClientToken");
     if token.is_some_and(|token| token.len() > 128 || !token.is_ascii()) {
         return Err(ApiError::invalid(
             "The client token must be at most 128 ASCII characters",
@@ -336,9 +336,7 @@ fn version(
     number: u32,
     call: &Call<'_>,
 ) -> Result<LaunchTemplateVersion, ApiError> {
-    let description = params
-        .get("VersionDescription")
-        .filter(|text| !text.is_empty());
+    let description = params.given("VersionDescription");
     if description.is_some_and(|text| text.chars().count() > LONGEST_DESCRIPTION) {
         return Err(ApiError::invalid(format!(
             "The version description must be at most {LONGEST_DESCRIPTION} characters"

@@ -58,10 +58,7 @@ pub(super) fn run_instances(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Ap
 }
 
 pub(super) fn client_token<'a>(call: &Call<'a>) -> Result<Option<&'a str>, ApiError> {
-    let token = call
-        .params
-        .get("ClientToken")
-        .filter(|token| !token.is_empty());
+    let token = call.params.given("ClientToken");
     if token.is_some_and(|token| token.len() > 64 || !token.is_ascii()) {
         return Err(ApiError::invalid(
             "The client token must be at most 64 ASCII characters",
@@ -340,9 +337,7 @@ fn profile(params: &Level<'_>) -> Result<Option<String>, ApiError> {
     let Some(profile) = params.group("IamInstanceProfile") else {
         return Ok(None);
     };
-    // A name without a letter is as good as none: clients of old send it.
-    let given = |name: &str| profile.get(name).filter(|value| !value.is_empty());
-    let (parameter, value, name) = match (given("Arn"), given("Name")) {
+    let (parameter, value, name) = match (profile.given("Arn"), profile.given("Name")) {
         (Some(_), Some(_)) => {
             return Err(ApiError::combination(
                 "The parameter 'iamInstanceProfile.name' may not be used in combination with 'iamInstanceProfile.arn'",
@@ -452,7 +447,7 @@ fn instance_type(params: &Level<'_>, image: &Image) -> Result<InstanceType, ApiE
 }
 
 fn key(call: &mut Call<'_>, params: &Level<'_>) -> Result<Option<(String, String)>, ApiError> {
-    let Some(name) = params.get("KeyName").filter(|name| !name.is_empty()) else {
+    let Some(name) = params.given("KeyName") else {
         return Ok(None);
     };
     let pair = call
@@ -463,7 +458,7 @@ fn key(call: &mut Call<'_>, params: &Level<'_>) -> Result<Option<(String, String
 }
 
 fn user_data(params: &Level<'_>) -> Result<Option<Vec<u8>>, ApiError> {
-    let Some(encoded) = params.get("UserData").filter(|text| !text.is_empty()) else {
+    let Some(encoded) = params.given("UserData") else {
         return Ok(None);
     };
     let packed: String = encoded.split_ascii_whitespace().collect();

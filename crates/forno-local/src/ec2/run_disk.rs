@@ -99,7 +99,7 @@ fn read_ebs(
         }
         _ => {}
     }
-    if let Some(key) = ebs.get("KmsKeyId").filter(|key| !key.is_empty()) {
+    if let Some(key) = ebs.given("KmsKeyId") {
         if ebs.flag("Encrypted")? != Some(true) {
             return Err(ApiError::new(
                 "InvalidParameterDependency",

@@ -59,7 +59,7 @@ pub(super) fn read(params: &Level<'_>, kind: &InstanceType) -> Result<Hardware, 
         if placement.get("HostId").is_some() || placement.get("HostResourceGroupArn").is_some() {
             return Err(ApiError::unsupported("Dedicated Hosts"));
         }
-        if let Some(name) = placement.get("GroupName").filter(|name| !name.is_empty()) {
+        if let Some(name) = placement.given("GroupName") {
             return Err(ApiError::new(
                 "InvalidPlacementGroup.Unknown",
                 format!("The Placement Group '{name}' is unknown."),

@@ -23,11 +23,11 @@ pub(super) fn read(call: &mut Call<'_>) -> Result<Network, ApiError> {
     let placement = params.group("Placement");
     let zone = placement
         .as_ref()
-        .and_then(|place| given(place, "AvailabilityZone"));
-    let top_level = given(&params, "SubnetId").is_some();
+        .and_then(|place| place.given("AvailabilityZone"));
+    let top_level = params.given("SubnetId").is_some();
     let top_groups =
         !params.list("SecurityGroupId").is_empty() || !params.list("SecurityGroup").is_empty();
-    if given(&params, "PrivateIpAddress").is_some() {
+    if params.given("PrivateIpAddress").is_some() {
         return Err(ApiError::unsupported("a chosen private address"));
     }
     let (level, form) = match interfaces.as_slice() {
@@ -48,7 +48,7 @@ pub(super) fn read(call: &mut Call<'_>) -> Result<Network, ApiError> {
         _ => return Err(ApiError::unsupported("more than one network interface")),
     };
     let mut network = Network {
-        subnet: subnet(call, given(level, "SubnetId"), zone)?,
+        subnet: subnet(call, level.given("SubnetId"), zone)?,
         groups: groups(call, level)?,
         show_public: true,
         delete_interface: true,
@@ -86,11 +86,6 @@ pub(super) fn read(call: &mut Call<'_>) -> Result<Network, ApiError> {
         }
     }
     Ok(network)
-}
-
-/// A value without a letter is as good as none: clients of old send it.
-fn given<'a>(level: &Level<'a>, name: &str) -> Option<&'a str> {
-    level.get(name).filter(|value| !value.is_empty())
 }
 
 #[derive(PartialEq, Eq)]

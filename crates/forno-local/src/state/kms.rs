@@ -7,33 +7,35 @@ use crate::state::world::ACCOUNT;
 /// The key with which EBS encrypts when nobody names one.
 const DEFAULT: &str = "alias/aws/ebs";
 
+/// How the name of an alias begins.
+const ALIAS: &str = "alias/";
+
 /// The ARN of a key by its id, its ARN, or the alias of one. Every key exists.
 pub(crate) fn key_arn(region: &str, given: &str) -> Result<String, ApiError> {
-    let arn = |id: &str| format!("arn:aws:kms:{region}:{ACCOUNT}:key/{id}");
-    if given.starts_with("arn:") {
-        let parts: Vec<&str> = given.splitn(6, ':').collect();
-        return match parts[..] {
-            ["arn", _, "kms", in_region, _, what] if in_region == region => {
-                if what.starts_with("alias/") {
-                    Ok(arn(&id_of(what)))
-                } else {
-                    Ok(given.to_owned())
-                }
-            }
-            _ => Err(ApiError::invalid(format!(
+    let named = match given.splitn(6, ':').collect::<Vec<_>>()[..] {
+        ["arn", _, "kms", here, _, alias] if here == region && alias.starts_with(ALIAS) => alias,
+        ["arn", _, "kms", here, _, _] if here == region => return Ok(given.to_owned()),
+        ["arn", ..] => {
+            return Err(ApiError::invalid(format!(
                 "Value ({given}) for parameter kmsKeyId is invalid: it is no key of {region}"
-            ))),
-        };
-    }
-    if given.starts_with("alias/") {
-        return Ok(arn(&id_of(given)));
-    }
-    Ok(arn(given))
+            )));
+        }
+        _ => given,
+    };
+    Ok(if named.starts_with(ALIAS) {
+        arn(region, &id_of(named))
+    } else {
+        arn(region, named)
+    })
+}
+
+fn arn(region: &str, id: &str) -> String {
+    format!("arn:aws:kms:{region}:{ACCOUNT}:key/{id}")
 }
 
 /// What something is encrypted with, if it is: the key that was named, or the default.
 pub(crate) fn key_of(region: &str, encrypted: bool, named: Option<&String>) -> Option<String> {
-    let default = || format!("arn:aws:kms:{region}:{ACCOUNT}:key/{}", id_of(DEFAULT));
+    let default = || arn(region, &id_of(DEFAULT));
     encrypted.then(|| named.cloned().unwrap_or_else(default))
 }
 

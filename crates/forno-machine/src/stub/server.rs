@@ -16,6 +16,10 @@ use super::metadata::Identity;
 use super::scratch::Scratch;
 use super::script::Inside;
 
+/// How long a command may hold up a stub that goes down: one whose client is gone, or reads
+/// nothing any more, would do so for ever.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// What the connections of one boot share.
 #[derive(Debug, Clone)]
 struct Context {
@@ -94,6 +98,12 @@ async fn connection(config: Arc<Config>, stream: TcpStream, context: Context) {
     served.await;
 }
 
+/// Until a command has had its time to end after the stub went down.
+async fn lingered(down: &CancellationToken) {
+    down.cancelled().await;
+    tokio::time::sleep(LINGER).await;
+}
+
 struct Connection {
     context: Context,
 }
@@ -129,7 +139,12 @@ impl Handler for Connection {
         let context = self.context.clone();
         let handle = session.handle();
         self.context.commands.spawn(async move {
-            command::serve(channel, context.scratch, handle, context.down).await;
+            let down = context.down.clone();
+            tokio::select! {
+                () = command::serve(channel, context.scratch, handle, context.down) => {}
+                // Dropped, its processes are killed.
+                () = lingered(&down) => {}
+            }
             // The machine may be gone already.
             let _ = context.command_ended.send(());
         });

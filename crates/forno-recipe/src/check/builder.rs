@@ -13,8 +13,8 @@ use crate::recipe::{Bucket, Builder, Prove, UserData};
 use crate::text::{BakeFacts, Late};
 use crate::units::Period;
 
-/// What EC2 takes as user data, before its base64.
-const MOST_USER_DATA: u64 = 16 * 1024;
+/// The most bytes of user data that EC2 takes, before their base64 (EC2 user guide).
+pub const MOST_USER_DATA: u64 = 16 * 1024;
 
 pub(super) fn check(
     checks: &mut Checks<'_>,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Checks;
+use super::network::{filters, is_id};
 use crate::AmiNameFault;
 use crate::diagnostic::Problem;
 use crate::model::{Architecture, ImageDisk, ImageTable, SourceTable};
@@ -277,12 +278,7 @@ fn check_search(checks: &mut Checks<'_>, source: SourceTable) -> Option<Source> 
         }
     }
     if let Some(id) = source.ami {
-        let digits = id.strip_prefix("ami-").unwrap_or("");
-        if !matches!(digits.len(), 8 | 17)
-            || !digits
-                .bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        {
+        if !is_id("ami-", &id) {
             checks.bad_at(
                 table.place(&["ami"]),
                 format!("`{id}` is not the id of an AMI"),
@@ -341,11 +337,7 @@ fn check_search(checks: &mut Checks<'_>, source: SourceTable) -> Option<Source> 
     Some(Source::Search {
         owners: source.owners,
         name,
-        filters: source
-            .filters
-            .into_iter()
-            .map(|(key, values)| (key, values.0))
-            .collect(),
+        filters: filters(source.filters),
         include_deprecated: source.include_deprecated,
     })
 }

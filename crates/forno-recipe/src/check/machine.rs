@@ -52,13 +52,13 @@ pub(super) fn check(checks: &mut Checks<'_>, options: &MachineOptions, types: &[
         );
     }
     if let Some(arn) = &options.host_resource_group_arn {
-        check_arn(checks, &["host_resource_group_arn"], "resource-groups", arn);
+        check_arn(checks, "host_resource_group_arn", "resource-groups", arn);
     }
     if let Some(reservation) = &options.capacity_reservation {
         match reservation.as_str() {
             "open" | "none" => {}
             arn if arn.starts_with("arn:") => {
-                check_arn(checks, &["capacity_reservation"], "resource-groups", arn);
+                check_arn(checks, "capacity_reservation", "resource-groups", arn);
             }
             id if id.starts_with("cr-") => {
                 let span = place("capacity_reservation");
@@ -89,10 +89,10 @@ pub(super) fn check(checks: &mut Checks<'_>, options: &MachineOptions, types: &[
     }
 }
 
-fn check_arn(checks: &mut Checks<'_>, path: &[&str], service: &str, arn: &str) {
+fn check_arn(checks: &mut Checks<'_>, key: &str, service: &str, arn: &str) {
     if !is_arn(arn, service) {
         checks.bad_at(
-            checks.root.place(&[&["builder", "machine"], path].concat()),
+            checks.root.place(&["builder", "machine", key]),
             format!("`{arn}` is not the ARN that is wanted here"),
             format!("expected `arn:aws:{service}:…`"),
         );

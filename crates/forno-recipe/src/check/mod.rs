@@ -16,6 +16,8 @@ mod seal;
 mod step;
 mod way;
 
+pub use builder::MOST_USER_DATA;
+
 use crate::diagnostic::{Diagnostics, Problem, Span};
 use crate::model::RecipeFile;
 use crate::node::Node;

@@ -83,17 +83,21 @@ fn check_ids(checks: &mut Checks<'_>, key: &str, prefix: &str, ids: &[String]) {
 }
 
 pub(super) fn check_id(checks: &mut Checks<'_>, span: &Span, key: &str, prefix: &str, id: &str) {
-    let fine = id.strip_prefix(prefix).is_some_and(|digits| {
-        matches!(digits.len(), 8 | 17)
-            && digits
-                .bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    });
-    if !fine {
+    if !is_id(prefix, id) {
         checks.bad_at(
             span.clone(),
             format!("`{id}` has no place in `{key}`"),
             format!("expected `{prefix}` and 8 or 17 hexadecimal digits"),
         );
     }
+}
+
+/// Whether EC2 could have given this id: `ami-0123456789abcdef0`.
+pub(super) fn is_id(prefix: &str, text: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|digits| {
+        matches!(digits.len(), 8 | 17)
+            && digits
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }

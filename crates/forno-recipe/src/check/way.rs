@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use super::Checks;
 use crate::diagnostic::Problem;
 use crate::model::{BuilderTable, Connect};
+use crate::text::Words;
 
 /// The program that leads there, if it is not reached straight.
 pub(super) fn check(checks: &mut Checks<'_>, table: &BuilderTable) -> Option<Vec<String>> {
     let root = checks.root;
     let place = |key: &str| root.place(&["builder", key]);
     check_ranges(checks, &table.ingress_cidrs);
-    let key = match (&table.bastion, &table.proxy_command) {
+    let (key, words) = match (&table.bastion, &table.proxy_command) {
         (None, None) => return None,
         (Some(_), Some(_)) => {
             checks.bad(
@@ -22,8 +23,28 @@ pub(super) fn check(checks: &mut Checks<'_>, table: &BuilderTable) -> Option<Vec
             );
             return None;
         }
-        (Some(_), None) => "bastion",
-        (None, Some(_)) => "proxy_command",
+        (Some(bastion), None) => {
+            let words = through(bastion);
+            if words.is_none() {
+                checks.bad_at(
+                    place("bastion"),
+                    format!("`{bastion}` is no host"),
+                    "expected `[USER@]HOST[:PORT]`",
+                );
+            }
+            ("bastion", words)
+        }
+        (None, Some(Words(words))) => {
+            let names_one = words.first().is_some_and(|program| !program.is_empty());
+            if !names_one {
+                checks.bad_at(
+                    place("proxy_command"),
+                    "this names no program",
+                    "expected a program and its arguments",
+                );
+            }
+            ("proxy_command", names_one.then(|| words.clone()))
+        }
     };
     if table.connect != Connect::Ssh {
         checks.bad_at(
@@ -42,31 +63,7 @@ pub(super) fn check(checks: &mut Checks<'_>, table: &BuilderTable) -> Option<Vec
                 .help("name the addresses in `ingress_cidrs`, such as `[\"10.0.1.0/24\"]`, or groups in `security_group_ids`"),
         );
     }
-    match (&table.bastion, &table.proxy_command) {
-        (Some(bastion), _) => {
-            let words = through(bastion);
-            if words.is_none() {
-                checks.bad_at(
-                    place("bastion"),
-                    format!("`{bastion}` is no host"),
-                    "expected `[USER@]HOST[:PORT]`",
-                );
-            }
-            words
-        }
-        (None, words) => {
-            let words = words.as_ref().map(|words| words.0.clone());
-            let empty = words.iter().flatten().next().is_none_or(String::is_empty);
-            if empty {
-                checks.bad_at(
-                    place("proxy_command"),
-                    "this names no program",
-                    "expected a program and its arguments",
-                );
-            }
-            words.filter(|_| !empty)
-        }
-    }
+    words
 }
 
 /// OpenSSH, which knows the person's keys, agent and known hosts.
