@@ -6,7 +6,9 @@ use aws_sdk_ec2::operation::copy_image::CopyImageError;
 use aws_sdk_ec2::operation::create_image::CreateImageError;
 use aws_sdk_ec2::operation::create_image::builders::CreateImageFluentBuilder;
 use aws_sdk_ec2::operation::deregister_image::DeregisterImageError;
-use aws_sdk_ec2::types::{Image as SdkImage, ImageState as SdkImageState, ResourceType};
+use aws_sdk_ec2::types::{
+    Image as SdkImage, ImageState as SdkImageState, ResourceType, TagSpecification,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -138,6 +140,8 @@ pub struct NewImage {
     pub description: Option<String>,
     /// On the image and on its snapshots, from the first moment.
     pub tags: Tags,
+    /// On its snapshots only, over `tags`.
+    pub snapshot_tags: Tags,
     /// What shall differ from the instance's own volumes.
     pub volumes: Vec<Volume>,
 }
@@ -154,6 +158,8 @@ pub struct ImageCopy {
     pub description: Option<String>,
     /// On the copy and on its snapshots, from the first moment.
     pub tags: Tags,
+    /// On its snapshots only, over `tags`.
+    pub snapshot_tags: Tags,
     /// A key of the region; the copy is encrypted with it.
     pub kms_key_id: Option<String>,
 }
@@ -163,6 +169,16 @@ pub struct ImageCopy {
 pub struct Deregistered {
     /// Snapshots that are still there, each with EC2's word on why.
     pub kept: Vec<(SnapshotId, String)>,
+}
+
+/// Of an image and its snapshots.
+fn specifications(tags: &Tags, of_snapshots: &Tags) -> Option<Vec<TagSpecification>> {
+    let image = tags.specifications(&[ResourceType::Image]);
+    let snapshots = tags
+        .overlaid(of_snapshots)
+        .specifications(&[ResourceType::Snapshot]);
+    let both: Vec<_> = image.into_iter().chain(snapshots).flatten().collect();
+    (!both.is_empty()).then_some(both)
 }
 
 impl Gateway {
@@ -294,11 +310,7 @@ impl Gateway {
             .instance_id(image.instance.as_str())
             .name(&image.name)
             .set_description(image.description.clone())
-            .set_tag_specifications(
-                image
-                    .tags
-                    .specifications(&[ResourceType::Image, ResourceType::Snapshot]),
-            )
+            .set_tag_specifications(specifications(&image.tags, &image.snapshot_tags))
             .set_block_device_mappings((!volumes.is_empty()).then_some(volumes))
     }
 
@@ -316,10 +328,7 @@ impl Gateway {
             .set_description(copy.description.clone())
             .set_encrypted(copy.kms_key_id.is_some().then_some(true))
             .set_kms_key_id(copy.kms_key_id.clone())
-            .set_tag_specifications(
-                copy.tags
-                    .specifications(&[ResourceType::Image, ResourceType::Snapshot]),
-            )
+            .set_tag_specifications(specifications(&copy.tags, &copy.snapshot_tags))
             .customize()
             .interceptor(call.watch::<CopyImageError>())
             .send()

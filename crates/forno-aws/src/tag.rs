@@ -29,6 +29,13 @@ impl Tags {
         self.0.insert(key.into(), value.into());
     }
 
+    /// The same tags and these, in place of earlier ones of their keys.
+    pub fn overlaid(&self, over: &Self) -> Self {
+        let mut both = self.clone();
+        both.0.extend(over.0.clone());
+        both
+    }
+
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }

@@ -34,6 +34,9 @@ pub struct Recipe {
     pub architecture: Architecture,
     /// Of the image and its snapshots, besides forno's own.
     pub tags: BTreeMap<String, Late>,
+    /// Of the snapshots only, over those of the image.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub snapshot_tags: BTreeMap<String, Late>,
     /// The root volume that machines of the image get; `None`: as the builder's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<ImageDisk>,

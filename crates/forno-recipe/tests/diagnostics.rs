@@ -306,7 +306,7 @@ fn the_way_to_a_builder() {
             "here are two",
         ),
         (
-            "proxy_command = 'nc %h %p'\nconnect = 'ssm'\ningress_cidrs = ['10.0.0.0/8']",
+            "proxy_command = 'nc %h %p'\nconnect = 'ssm'\nsecurity_group_ids = ['sg-0123456789abcdef0']",
             "`proxy_command` would not be used",
         ),
         (
@@ -314,6 +314,19 @@ fn the_way_to_a_builder() {
             "names no program",
         ),
         ("ingress_cidrs = ['10.0.0.0']", "is no range of addresses"),
+        (
+            "ingress_cidrs = ['10.1.2.3/8']",
+            "the range is `10.0.0.0/8`",
+        ),
+        ("ingress_cidrs = ['fd00::1/64']", "the range is `fd00::/64`"),
+        (
+            "ingress_cidrs = ['10.0.0.0/8']\nsecurity_group_ids = ['sg-0123456789abcdef0']",
+            "have rules of their own",
+        ),
+        (
+            "ingress_cidrs = ['10.0.0.0/8']\nconnect = 'ssm'",
+            "opens no port",
+        ),
     ] {
         let fixture = Fixture::below_head(&format!("[builder]\n{way}\n"));
         let complaint = fixture.complaint();
@@ -545,6 +558,24 @@ fn no_such_recipe() {
 fn two_recipes_of_one_name() {
     let fixture = Fixture::below_head("").file("images/other.toml", HEAD);
     assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn tags_that_a_snapshot_cannot_have() {
+    let many = |first: u32, last: u32| {
+        let tags: Vec<String> = (first..=last).map(|n| format!("t{n} = \"\"")).collect();
+        tags.join(", ")
+    };
+    let with = |own: &str| {
+        Fixture::with(&format!(
+            "[image]\nname = \"worker\"\ntags = {{ {} }}\nsnapshot_tags = {{ {own} }}\n[source]\nssm = \"/x\"\n",
+            many(1, 30)
+        ))
+    };
+    // Those of both names count once.
+    with(&many(21, 40)).load().unwrap();
+    assert_snapshot!(with(&many(22, 41)).complaint());
+    assert_snapshot!(with("\"forno:bake\" = \"x\"").complaint());
 }
 
 #[test]

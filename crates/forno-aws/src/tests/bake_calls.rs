@@ -332,6 +332,7 @@ async fn an_image_and_its_snapshots_are_tagged_at_creation() {
             name: "base 2026-11-22".to_owned(),
             description: Some("the base".to_owned()),
             tags: tags(),
+            snapshot_tags: Tags::new(),
             volumes: Vec::new(),
         })
         .await
@@ -554,6 +555,7 @@ async fn a_dry_run_tells_allowed_denied_and_unclear() {
         name: "base".to_owned(),
         description: None,
         tags: tags(),
+        snapshot_tags: Tags::new(),
         volumes: Vec::new(),
     };
     let verdict = gateway.preflight(Call::CreateImage(&image)).await.unwrap();
@@ -646,6 +648,7 @@ async fn a_copy_is_asked_for_in_its_own_region() {
         name: "base-1".to_owned(),
         description: None,
         tags: tags(),
+        snapshot_tags: Tags::new().with("tier", "cold"),
         kms_key_id: Some("alias/images".to_owned()),
     };
     let id = there.copy_image(&copy).await.unwrap();
@@ -661,6 +664,9 @@ async fn a_copy_is_asked_for_in_its_own_region() {
         ("KmsKeyId", "alias/images"),
         ("TagSpecification.1.ResourceType", "image"),
         ("TagSpecification.2.ResourceType", "snapshot"),
+        // In the order of their keys, and on the snapshots only.
+        ("TagSpecification.2.Tag.3.Key", "tier"),
+        ("TagSpecification.2.Tag.3.Value", "cold"),
     ] {
         assert_eq!(request.get(name), Some(value), "{name}");
     }

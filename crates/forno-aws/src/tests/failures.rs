@@ -33,6 +33,7 @@ fn image() -> NewImage {
         name: "base 1".to_owned(),
         description: None,
         tags: Tags::new(),
+        snapshot_tags: Tags::new(),
         volumes: Vec::new(),
     }
 }

@@ -181,6 +181,7 @@ async fn create(
             name: ctx.prepared.ami_name.clone(),
             description: ctx.prepared.description.clone(),
             tags: ctx.prepared.image_tags.clone(),
+            snapshot_tags: ctx.prepared.snapshot_tags.clone(),
             volumes: volumes(ctx),
         };
         let intent = NamedIntent::intent(effect.clone(), IMAGE, &new.name, IMAGE);

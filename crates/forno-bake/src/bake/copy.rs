@@ -133,6 +133,7 @@ impl<'a> Copies<'a> {
                 name: of.saved.ami_name.clone(),
                 description: of.saved.description.clone(),
                 tags,
+                snapshot_tags: of.saved.snapshot_tags.clone(),
                 kms_key_id: of.saved.publish.kms_key_ids.get(there.region()).cloned(),
             },
             poll: of.settings.poll,

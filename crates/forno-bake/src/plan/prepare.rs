@@ -59,6 +59,8 @@ pub(crate) struct Prepared {
     pub(crate) ami_name: String,
     pub(crate) description: Option<String>,
     pub(crate) image_tags: Tags,
+    /// What the snapshots of the image have besides, or instead.
+    pub(crate) snapshot_tags: Tags,
     /// The recipe's tags of everything temporary.
     pub(crate) builder_tags: Tags,
     pub(crate) user_data: Option<String>,
@@ -274,6 +276,7 @@ async fn settle(
     image_tags.insert(names::SOURCE_IMAGE, source.id.as_str());
     let prepared = Prepared {
         description: recipe.description.as_ref().map(render).transpose()?,
+        snapshot_tags: render_all(&recipe.snapshot_tags)?,
         builder_tags: render_all(&recipe.builder.tags)?,
         steps: announce(recipe, survey.connect, survey.ground.groups.is_empty()),
         recipe: Arc::clone(recipe),

@@ -46,6 +46,9 @@ pub(crate) struct Saved {
     pub(crate) ami_name: String,
     pub(crate) description: Option<String>,
     pub(crate) image_tags: Tags,
+    /// Plans of before snapshots could have tags of their own have none.
+    #[serde(default)]
+    pub(crate) snapshot_tags: Tags,
     builder_tags: Tags,
     pub(crate) digest: Digest,
     change: Change,
@@ -124,6 +127,7 @@ impl Prepared {
             ami_name: self.ami_name.clone(),
             description: self.description.clone(),
             image_tags: self.image_tags.clone(),
+            snapshot_tags: self.snapshot_tags.clone(),
             builder_tags: self.builder_tags.clone(),
             digest: self.digest.clone(),
             change: self.change.clone(),
@@ -159,6 +163,7 @@ impl Prepared {
             ami_name: saved.ami_name,
             description: saved.description,
             image_tags: saved.image_tags,
+            snapshot_tags: saved.snapshot_tags,
             builder_tags: saved.builder_tags,
             digest: saved.digest,
             change: saved.change,

@@ -1,5 +1,6 @@
 //! The usual course: every phase, in order, and one image at the end.
 
+use forno_aws::TagMatch;
 use forno_bake::ExitCode;
 use forno_saga::Closing;
 
@@ -315,6 +316,37 @@ run = "true"
         "<throughput>125</throughput>",
     ] {
         assert!(told.contains(part), "{told}");
+    }
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_have_tags_of_their_own_at_home_and_elsewhere() {
+    let rig = Rig::start().await;
+    let recipe = r#"
+tags = { tier = "gold", team = "ci" }
+snapshot_tags = { tier = "cold", Name = "disk of {{ bake.short_id }}" }
+[publish]
+regions = ["sa-east-1"]
+[[test]]
+run = "true"
+"#;
+    let (report, _) = rig.bake(rig.recipe("one", recipe)).await;
+    assert_eq!(report.exit_code(), ExitCode::Done, "{:?}", report.error);
+    let name = report.image_name.as_deref().unwrap();
+    for there in [rig.gateway.clone(), rig.gateway.in_region("sa-east-1")] {
+        let image = there.images_named(name).await.unwrap().remove(0);
+        assert_eq!(image.tags.get("tier"), Some("gold"));
+        assert_eq!(image.tags.get("Name"), Some(name));
+        let of_bake = TagMatch::is("forno:bake", report.bake.as_str());
+        let snapshots = there.snapshots_tagged(&[of_bake]).await.unwrap();
+        let [snapshot] = &snapshots[..] else {
+            panic!("{snapshots:?}")
+        };
+        let tag = |key| snapshot.tags.get(key);
+        assert_eq!((tag("tier"), tag("team")), (Some("cold"), Some("ci")));
+        let own = format!("disk of {}", report.bake.short());
+        assert_eq!(tag("Name"), Some(own.as_str()));
     }
     rig.end().await;
 }

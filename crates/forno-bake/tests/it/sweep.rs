@@ -268,6 +268,7 @@ async fn unfinished(rig: &Rig, bake: &BakeId) -> Vec<ImageId> {
                 .with("forno:bake", bake.as_str())
                 .with("forno:step", format!("image-{name}"))
                 .with("forno:expires", OVER),
+            snapshot_tags: Tags::new(),
             volumes: Vec::new(),
         };
         let image = rig.gateway.create_image(&new).await.unwrap();

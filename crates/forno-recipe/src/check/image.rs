@@ -23,6 +23,7 @@ pub(super) struct Image {
     pub(super) ami_name: Late,
     pub(super) architecture: Architecture,
     pub(super) tags: BTreeMap<String, Late>,
+    pub(super) snapshot_tags: BTreeMap<String, Late>,
     pub(super) disk: Option<ImageDisk>,
     pub(super) source: Source,
 }
@@ -65,6 +66,7 @@ pub(super) fn check(
         );
     }
     check_tags(checks, &["image", "tags"], &image.tags, &facts);
+    check_snapshot_tags(checks, &image.snapshot_tags, &image.tags, &facts);
     let architecture = image.architecture.or_else(|| inherited(checks));
     let source = check_source(checks, image.from, source);
     Some(Image {
@@ -73,6 +75,7 @@ pub(super) fn check(
         ami_name,
         architecture: architecture.unwrap_or_default(),
         tags: image.tags,
+        snapshot_tags: image.snapshot_tags,
         disk: image.disk,
         source: source?,
     })
@@ -103,6 +106,29 @@ fn check_ami_name(checks: &mut Checks<'_>, name: &str) {
         Some(fault @ AmiNameFault::Character(_)) => {
             checks.bad(problem.label(fault.to_string()).help(AmiNameFault::ALLOWED));
         }
+    }
+}
+
+/// A snapshot has its own tags and those of its image, and all of them must fit.
+fn check_snapshot_tags(
+    checks: &mut Checks<'_>,
+    own: &BTreeMap<String, Late>,
+    tags: &BTreeMap<String, Late>,
+    facts: &BakeFacts,
+) {
+    let path = ["image", "snapshot_tags"];
+    check_tags(checks, &path, own, facts);
+    let both = tags.len() + own.keys().filter(|key| !tags.contains_key(*key)).count();
+    if both > MOST_TAGS && tags.len() <= MOST_TAGS && own.len() <= MOST_TAGS {
+        checks.bad(
+            Problem::new(format!("{both} tags are too many for a snapshot"))
+                .at(checks.root.place(&path))
+                .label(format!("{MOST_TAGS} fit beside forno's own"))
+                .related(
+                    checks.root.place(&["image", "tags"]),
+                    "with those of the image",
+                ),
+        );
     }
 }
 

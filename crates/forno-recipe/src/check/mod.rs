@@ -122,6 +122,7 @@ pub(crate) fn recipe(
         ami_name: image.ami_name,
         architecture: image.architecture,
         tags: image.tags,
+        snapshot_tags: image.snapshot_tags,
         disk: image.disk,
         source: image.source,
         vars: resolved.vars,

@@ -1,6 +1,6 @@
 //! How SSH gets to a builder: straight, through a bastion, or by a program that knows the way.
 
-use std::net::IpAddr;
+use ipnet::IpNet;
 
 use super::Checks;
 use crate::diagnostic::Problem;
@@ -11,7 +11,9 @@ use crate::text::Words;
 pub(super) fn check(checks: &mut Checks<'_>, table: &BuilderTable) -> Option<Vec<String>> {
     let root = checks.root;
     let place = |key: &str| root.place(&["builder", key]);
-    check_ranges(checks, &table.ingress_cidrs);
+    let makes_group =
+        table.security_group_ids.is_empty() && table.security_group_filters.is_empty();
+    check_ranges(checks, table, makes_group);
     let (key, words) = match (&table.bastion, &table.proxy_command) {
         (None, None) => return None,
         (Some(_), Some(_)) => {
@@ -53,8 +55,6 @@ pub(super) fn check(checks: &mut Checks<'_>, table: &BuilderTable) -> Option<Vec
             format!("`connect = \"{}\"` needs none", table.connect),
         );
     }
-    let makes_group =
-        table.security_group_ids.is_empty() && table.security_group_filters.is_empty();
     if makes_group && table.ingress_cidrs.is_empty() {
         checks.bad(
             Problem::new("from where does SSH come to the builder?")
@@ -103,29 +103,41 @@ fn through(bastion: &str) -> Option<Vec<String>> {
     Some(words)
 }
 
-fn check_ranges(checks: &mut Checks<'_>, ranges: &[String]) {
-    let Some(nodes) = checks
+/// Each must be a range of addresses, and there must be a group that lets it in.
+fn check_ranges(checks: &mut Checks<'_>, table: &BuilderTable, makes_group: bool) {
+    let Some(ranges) = checks
         .root
         .get("builder")
         .and_then(|node| node.get("ingress_cidrs"))
     else {
         return;
     };
-    for (range, node) in ranges.iter().zip(nodes.items()) {
-        let fine = range.split_once('/').is_some_and(|(address, bits)| {
-            let most = match address.parse::<IpAddr>() {
-                Ok(IpAddr::V4(_)) => 32,
-                Ok(IpAddr::V6(_)) => 128,
-                Err(_) => return false,
-            };
-            bits.parse::<u8>().is_ok_and(|bits| bits <= most)
-        });
-        if !fine {
-            checks.bad_at(
-                node.span.clone(),
-                format!("`{range}` is no range of addresses"),
-                "expected CIDR notation, such as `10.0.1.0/24`",
-            );
+    if table.ingress_cidrs.is_empty() {
+        return;
+    }
+    let unused = "`ingress_cidrs` would not be used";
+    if !makes_group {
+        let why = "the groups that are named have rules of their own";
+        checks.bad_at(ranges.span.clone(), unused, why);
+    } else if table.connect != Connect::Ssh {
+        let why = format!("`connect = \"{}\"` opens no port", table.connect);
+        checks.bad_at(ranges.span.clone(), unused, why);
+    }
+    for (range, node) in table.ingress_cidrs.iter().zip(ranges.items()) {
+        let problem = Problem::new(format!("`{range}` is no range of addresses"));
+        match range.parse::<IpNet>() {
+            Err(_) => checks.bad(
+                problem
+                    .at(node.span.clone())
+                    .label("expected CIDR notation, such as `10.0.1.0/24`"),
+            ),
+            Ok(net) if net != net.trunc() => checks.bad(
+                problem
+                    .at(node.span.clone())
+                    .label("an address within one")
+                    .help(format!("the range is `{}`", net.trunc())),
+            ),
+            Ok(_) => {}
         }
     }
 }

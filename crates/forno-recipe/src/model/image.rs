@@ -43,6 +43,10 @@ pub(crate) struct ImageTable {
     /// `forno:` are reserved; forno adds its own and `Name`.
     #[serde(default)]
     pub(crate) tags: BTreeMap<String, Late>,
+    /// Tags of the snapshots only, besides those of the image and instead of those of the
+    /// same name.
+    #[serde(default)]
+    pub(crate) snapshot_tags: BTreeMap<String, Late>,
 }
 
 /// The root volume that machines of the image get.
