@@ -8,7 +8,7 @@ use aws_sdk_ec2::operation::modify_image_attribute::ModifyImageAttributeError;
 use aws_sdk_ec2::operation::modify_snapshot_attribute::ModifySnapshotAttributeError;
 use aws_sdk_ec2::types::builders::LaunchPermissionBuilder;
 use aws_sdk_ec2::types::{
-    CreateVolumePermission, CreateVolumePermissionModifications, LaunchPermission,
+    AttributeValue, CreateVolumePermission, CreateVolumePermissionModifications, LaunchPermission,
     LaunchPermissionModifications, PermissionGroup,
 };
 use aws_smithy_types::DateTime;
@@ -94,6 +94,22 @@ impl Gateway {
             .deprecate_at(DateTime::from_secs(at.as_second()))
             .customize()
             .interceptor(call.watch::<EnableImageDeprecationError>())
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        Ok(())
+    }
+
+    /// Its machines want IMDSv2 where their launch does not say; that cannot be taken back.
+    pub async fn require_imds_v2(&self, id: &ImageId) -> Result<(), Error> {
+        let call = self.call("ModifyImageAttribute").on(id);
+        self.clients()
+            .ec2
+            .modify_image_attribute()
+            .image_id(id.as_str())
+            .imds_support(AttributeValue::builder().value("v2.0").build())
+            .customize()
+            .interceptor(call.watch::<ModifyImageAttributeError>())
             .send()
             .await
             .map_err(|error| call.failed(&error))?;

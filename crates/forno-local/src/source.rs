@@ -171,6 +171,7 @@ impl Source {
                 origin: None,
                 launch_organizations: Vec::new(),
                 protection: Protection::default(),
+                imds_v2: false,
                 copied_by: None,
                 public: true,
                 launch_accounts: Vec::new(),

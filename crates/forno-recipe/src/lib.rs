@@ -33,9 +33,9 @@ pub use diagnostic::{Diagnostics, Problem};
 pub use digest::{Digest, DigestError, SEMANTICS, digest};
 pub use model::{
     Address, Architecture, Assertion, CommandAssertion, Connect, CpuCredits,
-    DeregistrationProtection, Disk, FileAssertion, FileKind, ImageDisk, Imds, ImdsTokens,
-    MachineOptions, Market, OnFailure, PackageAssertion, PortAssertion, Protocol, SealAllow,
-    SealItem, ServiceAssertion, Tenancy, Timeouts, UserAssertion, VolumeType,
+    DeregistrationProtection, Disk, FileAssertion, FileKind, ImageDisk, Imds, ImdsSupport,
+    ImdsTokens, MachineOptions, Market, OnFailure, PackageAssertion, PortAssertion, Protocol,
+    SealAllow, SealItem, ServiceAssertion, Tenancy, Timeouts, UserAssertion, VolumeType,
 };
 pub use order::{Circular, bake_order};
 pub use project::{Inputs, PROJECT_FILE, Project, RecipeEntry, Unset, load};

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{
     Address, Architecture, Assertion, Connect, DeregistrationProtection, Disk, ImageDisk, Imds,
-    MachineOptions, Market, OnFailure, SealAllow, SealItem, Timeouts,
+    ImdsSupport, MachineOptions, Market, OnFailure, SealAllow, SealItem, Timeouts,
 };
 use crate::text::{Late, Text, Value};
 use crate::units::{Mode, Period};
@@ -106,6 +106,8 @@ pub struct Publish {
     pub deprecate_in: Option<Period>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deregistration_protection: Option<DeregistrationProtection>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imds_support: Option<ImdsSupport>,
 }
 
 impl Publish {

@@ -594,6 +594,7 @@ async fn an_image_is_handed_on_call_by_call() {
             "GetImageBlockPublicAccessState",
             "<imageBlockPublicAccessState>block-new-sharing</imageBlockPublicAccessState>",
         ),
+        ok("ModifyImageAttribute", done),
     ])
     .await;
     let gateway = endpoint.gateway().await;
@@ -614,6 +615,7 @@ async fn an_image_is_handed_on_call_by_call() {
     gateway.deprecate_image(&image, at).await.unwrap();
     gateway.protect_image(&image, true).await.unwrap();
     assert!(!gateway.may_share_publicly().await.unwrap());
+    gateway.require_imds_v2(&image).await.unwrap();
 
     let requests = endpoint.requests();
     let add = |n: usize, what: &str| {
@@ -631,6 +633,7 @@ async fn an_image_is_handed_on_call_by_call() {
     );
     assert_eq!(requests[2].get("DeprecateAt"), Some("2031-01-02T03:04:05Z"));
     assert_eq!(requests[3].get("WithCooldown"), Some("true"));
+    assert_eq!(requests[5].get("ImdsSupport.Value"), Some("v2.0"));
 }
 
 #[tokio::test]

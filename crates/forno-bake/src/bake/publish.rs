@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use forno_aws::{Gateway, Image, Kind, LaunchPermissions, Wait};
 use forno_events::{Emitter, Event, StepId};
-use forno_recipe::{DeregistrationProtection, Publish};
+use forno_recipe::{DeregistrationProtection, ImdsSupport, Publish};
 use forno_saga::{Fold, Ladder, Phase, Rung, Saga};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -177,7 +177,7 @@ fn may_pass(error: &forno_aws::Error) -> bool {
         || error.outcome() == forno_aws::Outcome::Unknown
 }
 
-/// Who may use an image and for how long; periods begin at `begun`.
+/// How machines of an image begin, who may use it and for how long; periods begin at `begun`.
 async fn apply(
     gateway: &Gateway,
     image: &Image,
@@ -190,6 +190,9 @@ async fn apply(
         let soonest = Timestamp::now() + Duration::from_mins(2);
         let at = begun.checked_add(after.get()).unwrap_or(Timestamp::MAX);
         gateway.deprecate_image(&image.id, at.max(soonest)).await?;
+    }
+    if wanted.imds_support == Some(ImdsSupport::V2) {
+        gateway.require_imds_v2(&image.id).await?;
     }
     if let Some(protection) = wanted.deregistration_protection {
         let with_cooldown = protection == DeregistrationProtection::WithCooldown;

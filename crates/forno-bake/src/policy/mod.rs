@@ -303,7 +303,9 @@ impl<'a> Needs<'a> {
             }
             kinds.push("security-group");
         }
-        if self.any(|recipe| recipe.publish.is_shared()) {
+        let changes_image =
+            |recipe: &Recipe| recipe.publish.is_shared() || recipe.publish.imds_support.is_some();
+        if self.any(changes_image) {
             actions.push("ec2:ModifyImageAttribute");
         }
         if self.any(|recipe| recipe.publish.share_snapshots) {

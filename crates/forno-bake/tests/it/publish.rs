@@ -23,6 +23,7 @@ organizations = ["arn:aws:organizations::111122223333:organization/o-abcdefghij"
 share_snapshots = true
 deprecate_in = "30d"
 deregistration_protection = "without-cooldown"
+imds_support = "v2.0"
 "#;
 
 fn launch_permission(rig: &Rig, image: &str) -> String {
@@ -56,6 +57,8 @@ async fn is_published(rig: &Rig, report: &BakeReport) {
         ]);
         assert!(shared.contains("444455556666"), "{shared}");
     }
+    let described = rig.call(&[("Action", "DescribeImages"), ("ImageId.1", id)]);
+    assert!(described.contains("<imdsSupport>v2.0</imdsSupport>"));
     let refused = rig.gateway.deregister_image(&image.id).await.unwrap_err();
     assert_eq!(refused.code(), Some("OperationNotPermitted"));
 }

@@ -5,7 +5,7 @@ use std::process;
 use forno_bake::{
     Change, Engine, ExitCode, Plan, PlannedSource, PreflightOutcome, RunOptions, Settings,
 };
-use forno_recipe::{DeregistrationProtection, Publish, Unset};
+use forno_recipe::{DeregistrationProtection, ImdsSupport, Publish, Unset};
 use forno_report::Mode;
 use forno_saga::{Ladder, Rung};
 
@@ -200,6 +200,9 @@ fn publish(wanted: &Publish) -> Vec<String> {
     }
     if let Some(after) = wanted.deprecate_in {
         lines.push(format!("deprecated after {after}"));
+    }
+    if wanted.imds_support == Some(ImdsSupport::V2) {
+        lines.push("its machines want IMDSv2".to_owned());
     }
     match wanted.deregistration_protection {
         Some(DeregistrationProtection::WithCooldown) => {

@@ -116,7 +116,10 @@ fn is_organization(who: &str) -> bool {
     })
 }
 
-/// Description and launch permissions; nothing else of an image is changed so.
+/// The one value that `imdsSupport` can have.
+const IMDS_V2: &str = "v2.0";
+
+/// Description, launch permissions, IMDSv2; nothing else of an image is changed so.
 pub(super) fn modify_image_attribute(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
     let (id, by_default_key) = {
         let image = own_image(call)?;
@@ -125,11 +128,18 @@ pub(super) fn modify_image_attribute(call: &mut Call<'_>, xml: &mut Xml) -> Resu
     };
     let params = call.params.clone();
     let attribute = params.get("Attribute");
-    let description = match (params.group("Description"), attribute) {
-        (Some(group), _) => group.get("Value").map(str::to_owned),
-        (None, Some("description")) => params.get("Value").map(str::to_owned),
-        (None, _) => None,
+    let value = |member: &str, name: &str| match params.group(member) {
+        Some(group) => group.get("Value").map(str::to_owned),
+        None if attribute == Some(name) => params.get("Value").map(str::to_owned),
+        None => None,
     };
+    let description = value("Description", "description");
+    let imds = value("ImdsSupport", "imdsSupport");
+    if let Some(imds) = imds.as_deref().filter(|imds| *imds != IMDS_V2) {
+        return Err(ApiError::invalid(format!(
+            "Value ({imds}) for parameter imdsSupport is invalid. Valid values are: {IMDS_V2}"
+        )));
+    }
     let change = Change::read(
         &params,
         "LaunchPermission",
@@ -146,7 +156,7 @@ pub(super) fn modify_image_attribute(call: &mut Call<'_>, xml: &mut Xml) -> Resu
             "OrganizationalUnitArn",
         ],
     )?;
-    if description.is_none() && change.is_empty() {
+    if description.is_none() && imds.is_none() && change.is_empty() {
         return Err(ApiError::combination("No attributes specified."));
     }
     change.check("InvalidAMIAttributeItemValue", is_organization)?;
@@ -166,6 +176,7 @@ pub(super) fn modify_image_attribute(call: &mut Call<'_>, xml: &mut Xml) -> Resu
         if let Some(description) = description {
             image.description = Some(description);
         }
+        image.imds_v2 |= imds.is_some();
         image.public = change.is_public_after(image.public);
         change.apply(&mut image.launch_accounts, is_account);
         change.apply(&mut image.launch_organizations, is_organization);
@@ -186,7 +197,7 @@ pub(super) fn describe_image_attribute(call: &mut Call<'_>, xml: &mut Xml) -> Re
     match attribute {
         "description" => value(xml, "description", image.description.as_deref()),
         "bootMode" => value(xml, "bootMode", Some("uefi-preferred")),
-        "imdsSupport" => value(xml, "imdsSupport", None),
+        "imdsSupport" => value(xml, "imdsSupport", image.imds_v2.then_some(IMDS_V2)),
         "tpmSupport" => value(xml, "tpmSupport", None),
         "uefiData" => value(xml, "uefiData", None),
         "sriovNetSupport" => value(xml, "sriovNetSupport", Some("simple")),

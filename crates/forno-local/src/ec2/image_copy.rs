@@ -132,6 +132,7 @@ pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiEr
         launch_accounts: Vec::new(),
         launch_organizations: Vec::new(),
         protection: Protection::default(),
+        imds_v2: false,
         copied_by: token.map(|token| CopyToken {
             token: token.to_owned(),
             digest,

@@ -144,6 +144,7 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
         launch_accounts: Vec::new(),
         launch_organizations: Vec::new(),
         protection: Protection::default(),
+        imds_v2: false,
         copied_by: None,
     };
     let snapshot = Snapshot {

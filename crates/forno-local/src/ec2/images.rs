@@ -235,6 +235,7 @@ fn write_image(xml: &mut Xml, image: &Image, region: &str, now: Timestamp) {
     }
     xml.text("virtualizationType", "hvm")
         .text("bootMode", "uefi-preferred")
+        .maybe("imdsSupport", image.imds_v2.then_some("v2.0"))
         .maybe("deprecationTime", image.deprecated.map(iso))
         .maybe(
             "sourceInstanceId",

@@ -170,7 +170,7 @@ impl Launch {
             network,
             root,
             user_data: user_data(&params)?,
-            metadata: metadata_options(&params)?,
+            metadata: metadata_options(&params, image.imds_v2)?,
             on_shutdown,
             protect_termination: params.flag("DisableApiTermination")?.unwrap_or(false),
             protect_stop: params.flag("DisableApiStop")?.unwrap_or(false),
@@ -476,18 +476,20 @@ fn user_data(params: &Level<'_>) -> Result<Option<Vec<u8>>, ApiError> {
     Ok(Some(bytes))
 }
 
-fn metadata_options(params: &Level<'_>) -> Result<MetadataOptions, ApiError> {
+/// What the call does not say is as the image has it: IMDSv2 with two hops, or neither.
+fn metadata_options(params: &Level<'_>, imds_v2: bool) -> Result<MetadataOptions, ApiError> {
     let mut options = MetadataOptions {
         enabled: true,
-        tokens_required: false,
-        hop_limit: 1,
+        tokens_required: imds_v2,
+        hop_limit: if imds_v2 { 2 } else { 1 },
         show_tags: false,
     };
     let Some(given) = params.group("MetadataOptions") else {
         return Ok(options);
     };
-    options.tokens_required =
-        given.choice("HttpTokens", &["optional", "required"])? == Some("required");
+    if let Some(tokens) = given.choice("HttpTokens", &["optional", "required"])? {
+        options.tokens_required = tokens == "required";
+    }
     options.enabled = given.choice("HttpEndpoint", &["enabled", "disabled"])? != Some("disabled");
     options.show_tags =
         given.choice("InstanceMetadataTags", &["enabled", "disabled"])? == Some("enabled");

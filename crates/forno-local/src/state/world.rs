@@ -198,6 +198,9 @@ pub(crate) struct Image {
     pub(crate) launch_organizations: Vec<String>,
     #[serde(default)]
     pub(crate) protection: Protection,
+    /// Its machines want IMDSv2 where their launch does not say.
+    #[serde(default)]
+    pub(crate) imds_v2: bool,
     /// Of the CopyImage that made it.
     #[serde(default)]
     pub(crate) copied_by: Option<CopyToken>,

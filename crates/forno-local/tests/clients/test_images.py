@@ -144,6 +144,26 @@ class Made(Case):
         said = self.ec2.describe_image_attribute(ImageId=image, Attribute="description")["Description"]
         self.assertEqual(said, {"Value": "new"})
 
+    def test_machines_of_an_image_want_imdsv2(self):
+        image = self.image(self.running()["InstanceId"], NoReboot=True)
+        self.assertNotIn("ImdsSupport", self.available(image))
+        modify = self.ec2.modify_image_attribute
+        self.refused("InvalidParameterValue", modify, ImageId=image, ImdsSupport={"Value": "v1.0"})
+        modify(ImageId=image, ImdsSupport={"Value": "v2.0"})
+        self.assertEqual(self.available(image)["ImdsSupport"], "v2.0")
+        said = self.ec2.describe_image_attribute(ImageId=image, Attribute="imdsSupport")["ImdsSupport"]
+        self.assertEqual(said, {"Value": "v2.0"})
+        # What the launch says goes before the image.
+        for options, tokens, hops in (
+            ({}, "required", 2),
+            ({"HttpEndpoint": "enabled"}, "required", 2),
+            ({"HttpTokens": "optional", "HttpPutResponseHopLimit": 1}, "optional", 1),
+        ):
+            with self.subTest(options=options):
+                more = {"MetadataOptions": options} if options else {}
+                found = self.running(ImageId=image, **more)["MetadataOptions"]
+                self.assertEqual((found["HttpTokens"], found["HttpPutResponseHopLimit"]), (tokens, hops))
+
     def test_snapshots_are_shared_apart(self):
         instance = self.running()["InstanceId"]
         image = self.available(self.image(instance, NoReboot=True))

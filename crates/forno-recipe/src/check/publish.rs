@@ -69,6 +69,7 @@ pub(super) fn check(checks: &mut Checks<'_>, table: PublishTable, builder: &Buil
         share_snapshots: table.share_snapshots,
         deprecate_in: table.deprecate_in,
         deregistration_protection: table.deregistration_protection,
+        imds_support: table.imds_support,
     };
     check_encryption(checks, &publish, builder);
     publish

@@ -22,7 +22,7 @@ pub use builder::{
     Tenancy, Timeouts, VolumeType,
 };
 pub use image::ImageDisk;
-pub use publish::DeregistrationProtection;
+pub use publish::{DeregistrationProtection, ImdsSupport};
 pub use seal::{SealAllow, SealItem};
 pub use step::OnFailure;
 

@@ -29,6 +29,10 @@ pub(crate) struct PublishTable {
     /// Protects the image against deregistration, by forno too, until the protection
     /// is taken off. Default: not.
     pub(crate) deregistration_protection: Option<DeregistrationProtection>,
+    /// What machines of the image get of the instance metadata service where their launch
+    /// does not say: with `v2.0` it wants a session token (IMDSv2) and lets answers travel
+    /// two hops. EC2 lets nobody take it back. Default: as the launch says.
+    pub(crate) imds_support: Option<ImdsSupport>,
     /// Regions to which the image is copied, besides the one in which it is made.
     pub(crate) regions: Vec<String>,
     /// The KMS key (id, alias or ARN) that a copy is encrypted with, by region. Default:
@@ -37,6 +41,13 @@ pub(crate) struct PublishTable {
     pub(crate) kms_key_ids: BTreeMap<String, String>,
     /// Not available yet: the channel that points to the newest image.
     pub(crate) channel: Option<String>,
+}
+
+/// EC2's attribute of an image, which has this one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ImdsSupport {
+    #[serde(rename = "v2.0")]
+    V2,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
