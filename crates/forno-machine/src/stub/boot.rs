@@ -1,9 +1,11 @@
 //! The life of a stub.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,6 +17,11 @@ use super::server;
 use crate::net::choose_ssh_port;
 use crate::run::{Life, Order};
 use crate::{Error, ErrorKind, Kind, Machine, MachineSpec, OffReason, Status, inside, run};
+
+/// How long a stub stays up when its guest sends it down, as every machine takes a moment:
+/// a client that came for that one command has left by then. OpenSSH, told goodbye, drops
+/// what it has not written yet.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// Starts a stub. It is up when this returns.
 pub(crate) async fn launch(spec: MachineSpec) -> Result<Machine, Error> {
@@ -118,11 +125,15 @@ async fn one_boot(
         tokio::select! {
             () = &mut serving => break Order::Kill,
             order = life.order() => break order,
-            Some(()) = command_ended.recv() => match scratch.take_order().as_deref() {
-                Some("reboot") => break Order::Reboot,
-                Some(_) => break Order::PowerOff,
-                None => {}
-            },
+            Some(()) = command_ended.recv() => {
+                let order = match scratch.take_order().as_deref() {
+                    Some("reboot") => Order::Reboot,
+                    Some(_) => Order::PowerOff,
+                    None => continue,
+                };
+                drop(timeout(PARTING, &mut serving).await);
+                break order;
+            }
         }
     };
     down.cancel();

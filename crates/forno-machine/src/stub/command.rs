@@ -3,9 +3,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
 
-use futures::FutureExt as _;
 use russh::server::Msg;
 use russh::{Channel, ChannelMsg, Sig};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -14,9 +12,6 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::scratch::Scratch;
-
-/// For what an ended command has left in its pipes.
-const REST: Duration = Duration::from_millis(500);
 
 /// Serves a channel to its end. `down` is cancelled when the stub goes down.
 pub(super) async fn serve(
@@ -73,9 +68,7 @@ async fn run(
             pump(out, writer.make_writer()),
             pump(err, writer.make_writer_ext(Some(1)))
         );
-    }
-    .fuse();
-    tokio::pin!(carry);
+    };
     let listen = async {
         while let Some(message) = reader.wait().await {
             match message {
@@ -99,7 +92,7 @@ async fn run(
     let finished = tokio::select! {
         // The end of the command, and only then of what it wrote: what it left
         // in the background must not hold the channel open.
-        status = finish(&mut child, carry.as_mut()) => status,
+        status = finish(&mut child, carry) => status,
         () = listen => {
             group.kill();
             drop(child.wait().await);
@@ -108,8 +101,6 @@ async fn run(
         () = down.cancelled() => {
             group.kill();
             drop(child.wait().await);
-            // What it said before, `echo` in `echo bye; poweroff`, was said.
-            drop(tokio::time::timeout(REST, carry).await);
             return;
         }
     };
@@ -130,7 +121,7 @@ async fn finish(child: &mut Child, carry: impl Future<Output = ()>) -> std::io::
     };
     // What stands in the pipes is there at once; more can only come from what
     // runs on in the background.
-    drop(tokio::time::timeout(REST, carry).await);
+    drop(tokio::time::timeout(std::time::Duration::from_millis(500), carry).await);
     status
 }
 

@@ -70,7 +70,7 @@ pub(super) async fn serve(listener: Arc<TcpListener>, identity: &Identity, insid
 
 async fn connection(config: Arc<Config>, stream: TcpStream, context: Context) {
     drop(stream.set_nodelay(true));
-    let (down, commands) = (context.down.clone(), context.commands.clone());
+    let down = context.down.clone();
     let session = Connection { context };
     let served = async {
         match russh::server::run_stream(config, stream, session).await {
@@ -82,7 +82,7 @@ async fn connection(config: Arc<Config>, stream: TcpStream, context: Context) {
                             tracing::debug!(%error, "a session of a stub broke off");
                         }
                     }
-                    () = async { down.cancelled().await; commands.wait().await } => {
+                    () = down.cancelled() => {
                         let goodbye = handle.disconnect(
                             russh::Disconnect::ByApplication,
                             "the stub goes down".to_owned(),
