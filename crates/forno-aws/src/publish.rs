@@ -1,10 +1,11 @@
-//! Who may use an image, and for how long. Every call here is the same however
+//! How machines of an image begin, who may use it, and for how long. Every call here is the same however
 //! often it is made.
 
 use aws_sdk_ec2::operation::enable_image_deprecation::EnableImageDeprecationError;
 use aws_sdk_ec2::operation::enable_image_deregistration_protection::EnableImageDeregistrationProtectionError;
 use aws_sdk_ec2::operation::get_image_block_public_access_state::GetImageBlockPublicAccessStateError;
 use aws_sdk_ec2::operation::modify_image_attribute::ModifyImageAttributeError;
+use aws_sdk_ec2::operation::modify_image_attribute::builders::ModifyImageAttributeFluentBuilder;
 use aws_sdk_ec2::operation::modify_snapshot_attribute::ModifySnapshotAttributeError;
 use aws_sdk_ec2::types::builders::LaunchPermissionBuilder;
 use aws_sdk_ec2::types::{
@@ -47,13 +48,19 @@ impl LaunchPermissions {
 impl Gateway {
     /// Lets others start machines from an image; takes it from nobody.
     pub async fn share_image(&self, id: &ImageId, with: &LaunchPermissions) -> Result<(), Error> {
-        let call = self.call("ModifyImageAttribute").on(id);
         let add = LaunchPermissionModifications::builder().set_add(Some(with.to_sdk()));
-        self.clients()
-            .ec2
-            .modify_image_attribute()
-            .image_id(id.as_str())
-            .launch_permission(add.build())
+        self.modify_image(id, |request| request.launch_permission(add.build()))
+            .await
+    }
+
+    async fn modify_image(
+        &self,
+        id: &ImageId,
+        change: impl FnOnce(ModifyImageAttributeFluentBuilder) -> ModifyImageAttributeFluentBuilder,
+    ) -> Result<(), Error> {
+        let call = self.call("ModifyImageAttribute").on(id);
+        let request = self.clients().ec2.modify_image_attribute();
+        change(request.image_id(id.as_str()))
             .customize()
             .interceptor(call.watch::<ModifyImageAttributeError>())
             .send()
@@ -102,18 +109,9 @@ impl Gateway {
 
     /// Its machines want IMDSv2 where their launch does not say; that cannot be taken back.
     pub async fn require_imds_v2(&self, id: &ImageId) -> Result<(), Error> {
-        let call = self.call("ModifyImageAttribute").on(id);
-        self.clients()
-            .ec2
-            .modify_image_attribute()
-            .image_id(id.as_str())
-            .imds_support(AttributeValue::builder().value("v2.0").build())
-            .customize()
-            .interceptor(call.watch::<ModifyImageAttributeError>())
-            .send()
+        let v2 = AttributeValue::builder().value("v2.0").build();
+        self.modify_image(id, |request| request.imds_support(v2))
             .await
-            .map_err(|error| call.failed(&error))?;
-        Ok(())
     }
 
     /// Nobody can deregister it until the protection is taken off, with a cooldown

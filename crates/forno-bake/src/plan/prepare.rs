@@ -269,9 +269,7 @@ async fn settle(
     if image_tags.get("Name").is_none() {
         image_tags.insert("Name", ami_name.as_str());
     }
-    for (key, value) in names::tags(&bake, "image", expires).iter() {
-        image_tags.insert(key, value);
-    }
+    image_tags = image_tags.overlaid(&names::tags(&bake, "image", expires));
     image_tags.insert(names::DIGEST, digest.whole.as_str());
     image_tags.insert(names::SOURCE_IMAGE, source.id.as_str());
     let prepared = Prepared {
@@ -372,12 +370,8 @@ impl Prepared {
 
     /// The tags of a temporary resource.
     pub(crate) fn tags(&self, step: &str, name: &str) -> Tags {
-        let mut tags = self.builder_tags.clone();
-        tags.insert("Name", name);
-        for (key, value) in names::tags(&self.bake, step, self.expires).iter() {
-            tags.insert(key, value);
-        }
-        tags
+        let tags = self.builder_tags.clone().with("Name", name);
+        tags.overlaid(&names::tags(&self.bake, step, self.expires))
     }
 
     /// The root volume of a machine of this recipe.

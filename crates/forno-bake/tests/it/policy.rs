@@ -30,13 +30,15 @@ deprecate_in = "30d"
 deregistration_protection = "without-cooldown"
 "#;
 
-/// The same without Spot and without publishing.
+/// The same without Spot, and shared with nobody.
 const PLAIN: &str = r#"
 [[step]]
 name = "file"
 file = { from = "large", to = "/tmp/large" }
 [[test]]
 run = "true"
+[publish]
+imds_support = "v2.0"
 "#;
 
 /// What IAM calls an action of the API, where the names differ.

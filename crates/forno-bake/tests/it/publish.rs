@@ -23,7 +23,6 @@ organizations = ["arn:aws:organizations::111122223333:organization/o-abcdefghij"
 share_snapshots = true
 deprecate_in = "30d"
 deregistration_protection = "without-cooldown"
-imds_support = "v2.0"
 "#;
 
 fn launch_permission(rig: &Rig, image: &str) -> String {
@@ -57,8 +56,6 @@ async fn is_published(rig: &Rig, report: &BakeReport) {
         ]);
         assert!(shared.contains("444455556666"), "{shared}");
     }
-    let described = rig.call(&[("Action", "DescribeImages"), ("ImageId.1", id)]);
-    assert!(described.contains("<imdsSupport>v2.0</imdsSupport>"));
     let refused = rig.gateway.deregister_image(&image.id).await.unwrap_err();
     assert_eq!(refused.code(), Some("OperationNotPermitted"));
 }
@@ -159,7 +156,17 @@ run = "true"
 regions = ["sa-east-1", "us-west-2"]
 accounts = ["111122223333"]
 deprecate_in = "30d"
+imds_support = "v2.0"
 "#;
+
+/// Whether machines of an image want IMDSv2.
+fn wants_imds_v2(rig: &Rig, region: &str, image: &str) -> bool {
+    let described = rig.call_in(
+        region,
+        &[("Action", "DescribeImages"), ("ImageId.1", image)],
+    );
+    described.contains("<imdsSupport>v2.0</imdsSupport>")
+}
 
 /// Of a region: its images and snapshots, as finished or not.
 async fn there(rig: &Rig, region: &str) -> Vec<String> {
@@ -196,6 +203,7 @@ async fn copy_is_published(rig: &Rig, report: &BakeReport, region: &str) {
     assert_eq!(copy.name, report.image_name);
     assert_eq!(copy.description.as_deref(), Some("copied"));
     assert!(copy.deprecated.is_some(), "{region}");
+    assert!(wants_imds_v2(rig, region, copy.id.as_str()), "{region}");
     assert_eq!(
         copy.tags.get("forno:digest"),
         Some(manifest.digest.whole.as_str())
@@ -208,6 +216,8 @@ async fn copies_are_made_side_by_side_and_published_as_the_image_is() {
     let (report, _) = rig.bake(rig.recipe("one", COPIED)).await;
     assert_eq!(report.exit_code(), ExitCode::Done, "{:?}", report.error);
     assert_eq!(rig.left().await, WHOLE);
+    let image = report.image_id.as_deref().unwrap();
+    assert!(wants_imds_v2(&rig, rig.gateway.region(), image));
     for region in ["sa-east-1", "us-west-2"] {
         assert_eq!(there(&rig, region).await, WHOLE, "{region}");
         copy_is_published(&rig, &report, region).await;

@@ -262,3 +262,25 @@ fn origin(origin: &serde_json::Value) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_publishing_comes_to_is_said() {
+        assert_eq!(publish(&Publish::default()), [""; 0]);
+        let wanted = Publish {
+            imds_support: Some(ImdsSupport::V2),
+            deregistration_protection: Some(DeregistrationProtection::WithCooldown),
+            ..Publish::default()
+        };
+        assert_eq!(
+            publish(&wanted),
+            [
+                "its machines want IMDSv2",
+                "protected against deregistration, with a cooldown"
+            ]
+        );
+    }
+}

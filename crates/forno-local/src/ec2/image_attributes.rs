@@ -1,10 +1,10 @@
-//! What can change of an image: its description, who may launch it, until when it
+//! What can change of an image: its description, how its machines begin, who may launch it, until when it
 //! counts as current, and whether it can be deregistered.
 
 use jiff::{Span, Timestamp};
 
 use super::call::Call;
-use super::images::own_image;
+use super::images::{IMDS_V2, own_image};
 use crate::api::error::ApiError;
 use crate::api::params::Level;
 use crate::api::xml::Xml;
@@ -115,9 +115,6 @@ fn is_organization(who: &str) -> bool {
         is_account(account) && place.is_some_and(|place| !place.is_empty())
     })
 }
-
-/// The one value that `imdsSupport` can have.
-const IMDS_V2: &str = "v2.0";
 
 /// Description, launch permissions, IMDSv2; nothing else of an image is changed so.
 pub(super) fn modify_image_attribute(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {

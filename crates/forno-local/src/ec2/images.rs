@@ -12,6 +12,9 @@ use crate::fleet::Order;
 use crate::state::ids::Resource;
 use crate::state::world::{ACCOUNT, DEBIAN_ACCOUNT, Image, ImageState, Protection, SnapshotState};
 
+/// The one value that `imdsSupport` can have.
+pub(super) const IMDS_V2: &str = "v2.0";
+
 /// How a filter of a block device mapping is spelt.
 const FILTERS: &[&str] = &[
     "architecture",
@@ -235,7 +238,7 @@ fn write_image(xml: &mut Xml, image: &Image, region: &str, now: Timestamp) {
     }
     xml.text("virtualizationType", "hvm")
         .text("bootMode", "uefi-preferred")
-        .maybe("imdsSupport", image.imds_v2.then_some("v2.0"))
+        .maybe("imdsSupport", image.imds_v2.then_some(IMDS_V2))
         .maybe("deprecationTime", image.deprecated.map(iso))
         .maybe(
             "sourceInstanceId",

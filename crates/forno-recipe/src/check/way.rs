@@ -124,20 +124,18 @@ fn check_ranges(checks: &mut Checks<'_>, table: &BuilderTable, makes_group: bool
         checks.bad_at(ranges.span.clone(), unused, why);
     }
     for (range, node) in table.ingress_cidrs.iter().zip(ranges.items()) {
-        let problem = Problem::new(format!("`{range}` is no range of addresses"));
+        let problem =
+            Problem::new(format!("`{range}` is no range of addresses")).at(node.span.clone());
         match range.parse::<IpNet>() {
-            Err(_) => checks.bad(
+            Ok(net) if net == net.trunc() => {}
+            Ok(net) => checks.bad(
                 problem
-                    .at(node.span.clone())
-                    .label("expected CIDR notation, such as `10.0.1.0/24`"),
-            ),
-            Ok(net) if net != net.trunc() => checks.bad(
-                problem
-                    .at(node.span.clone())
                     .label("an address within one")
                     .help(format!("the range is `{}`", net.trunc())),
             ),
-            Ok(_) => {}
+            Err(_) => {
+                checks.bad(problem.label("expected CIDR notation, such as `10.0.1.0/24`"));
+            }
         }
     }
 }

@@ -241,7 +241,8 @@ pub(crate) struct ProveTable {
     /// Instance types of the test machine. Default: those of the builder.
     pub(crate) instance_types: Vec<String>,
     /// User data of the test machine, as a machine in production would get
-    /// it. At most 16 KiB with forno's own. Not a place for secrets: everyone on the machine can read it.
+    /// it. At most 16 KiB with forno's own. Not a place for secrets: everyone on the
+    /// machine can read it.
     pub(crate) user_data: Option<Late>,
     /// A file with the user data, relative to the recipe; `{{ … }}` in it is
     /// not filled in. Not together with `user_data`.
