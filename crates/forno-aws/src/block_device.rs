@@ -7,6 +7,7 @@ use aws_sdk_ec2::types::{BlockDeviceMapping, EbsBlockDevice, VolumeType as SdkVo
 use serde::{Deserialize, Serialize};
 
 use crate::convert::number;
+use crate::ids::SnapshotId;
 
 /// A volume to be made at launch, or the one in an image. What is `None` stays as the
 /// image has it.
@@ -23,24 +24,57 @@ pub struct Volume {
     pub encrypted: Option<bool>,
     /// Only at a launch, and only of an encrypted volume.
     pub kms_key: Option<String>,
+    /// What it begins as, where that is not for the image to say.
+    pub snapshot: Option<SnapshotId>,
+    /// Stays when its instance goes. Only ever in an image: a builder must not leave volumes
+    /// behind.
+    pub outlives_instance: bool,
 }
 
 impl Volume {
-    /// Goes when its instance does: a builder must not leave volumes behind.
-    pub(crate) fn mapping(&self) -> BlockDeviceMapping {
+    fn mapping(&self) -> BlockDeviceMapping {
         let ebs = EbsBlockDevice::builder()
-            .delete_on_termination(true)
+            .delete_on_termination(!self.outlives_instance)
             .set_volume_size(self.size_gib.map(number))
             .set_volume_type(self.volume_type.map(VolumeType::to_sdk))
             .set_iops(self.iops.map(number))
             .set_throughput(self.throughput.map(number))
             .set_encrypted(self.encrypted)
             .set_kms_key_id(self.kms_key.clone())
+            .set_snapshot_id(self.snapshot.as_ref().map(ToString::to_string))
             .build();
         BlockDeviceMapping::builder()
             .device_name(&self.device)
             .ebs(ebs)
             .build()
+    }
+}
+
+/// What a launch, or an image, says about its volumes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Volumes {
+    /// The root, and others.
+    pub with: Vec<Volume>,
+    /// Devices of the image, or of the instance, that are left out.
+    pub without: Vec<String>,
+}
+
+impl Volumes {
+    /// `None`: nothing is said.
+    pub(crate) fn mappings(&self) -> Option<Vec<BlockDeviceMapping>> {
+        let without = self.without.iter().map(|device| {
+            BlockDeviceMapping::builder()
+                .device_name(device)
+                .no_device("")
+                .build()
+        });
+        let all: Vec<_> = self
+            .with
+            .iter()
+            .map(Volume::mapping)
+            .chain(without)
+            .collect();
+        (!all.is_empty()).then_some(all)
     }
 }
 

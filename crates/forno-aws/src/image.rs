@@ -12,7 +12,7 @@ use aws_sdk_ec2::types::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::block_device::Volume;
+use crate::block_device::Volumes;
 use crate::convert::{Nonsense, count, non_empty, optional_id, required, timestamp_text};
 use crate::error::{Error, Kind};
 use crate::gateway::{Clients, Gateway};
@@ -143,7 +143,7 @@ pub struct NewImage {
     /// On its snapshots only, over `tags`.
     pub snapshot_tags: Tags,
     /// What shall differ from the instance's own volumes.
-    pub volumes: Vec<Volume>,
+    pub volumes: Volumes,
 }
 
 /// An image to be copied into another region.
@@ -303,7 +303,6 @@ impl Gateway {
     }
 
     pub(crate) fn create_image_request(&self, image: &NewImage) -> CreateImageFluentBuilder {
-        let volumes: Vec<_> = image.volumes.iter().map(Volume::mapping).collect();
         self.clients()
             .ec2
             .create_image()
@@ -311,7 +310,7 @@ impl Gateway {
             .name(&image.name)
             .set_description(image.description.clone())
             .set_tag_specifications(specifications(&image.tags, &image.snapshot_tags))
-            .set_block_device_mappings((!volumes.is_empty()).then_some(volumes))
+            .set_block_device_mappings(image.volumes.mappings())
     }
 
     /// Starts a copy into the gateway's own region.

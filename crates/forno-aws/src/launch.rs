@@ -14,7 +14,7 @@ use aws_sdk_ec2::types::{
 };
 use base64::Engine;
 
-use crate::block_device::Volume;
+use crate::block_device::Volumes;
 use crate::convert::number;
 use crate::error::Error;
 use crate::gateway::Gateway;
@@ -78,8 +78,7 @@ pub struct Launch {
     pub public_address: Option<bool>,
     pub key_name: Option<String>,
     pub user_data: Option<String>,
-    /// The root volume, and others.
-    pub volumes: Vec<Volume>,
+    pub volumes: Volumes,
     /// Its name, for machines that may call AWS.
     pub instance_profile: Option<String>,
     pub imds: Imds,
@@ -124,7 +123,6 @@ impl Gateway {
             })
             .set_http_put_response_hop_limit(launch.imds.hop_limit.map(number))
             .build();
-        let volumes: Vec<_> = launch.volumes.iter().map(Volume::mapping).collect();
         let request = self
             .clients()
             .ec2
@@ -141,7 +139,7 @@ impl Gateway {
                     .as_ref()
                     .map(|data| base64::engine::general_purpose::STANDARD.encode(data)),
             )
-            .set_block_device_mappings((!volumes.is_empty()).then_some(volumes))
+            .set_block_device_mappings(launch.volumes.mappings())
             .metadata_options(metadata)
             .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
             .set_iam_instance_profile(launch.instance_profile.as_ref().map(|name| {

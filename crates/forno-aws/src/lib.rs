@@ -50,7 +50,7 @@ mod wait;
 
 pub use access::{Access, Limits, StaticCredentials};
 pub use agent::Agent;
-pub use block_device::{Volume, VolumeType};
+pub use block_device::{Volume, VolumeType, Volumes};
 pub use bucket::Bucket;
 pub use cidr::{Cidr, InvalidCidr};
 pub use command::{Invocation, InvocationOutput};

@@ -115,6 +115,7 @@ impl Site {
             id,
             dir,
             disk,
+            data_disks: Vec::new(),
             vcpus: 2,
             memory_mib: 1024,
             public_address: Ipv4Addr::new(127, low.max(2), high, number),

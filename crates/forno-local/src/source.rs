@@ -1,6 +1,7 @@
 //! The public Debian image: made (or found in the cache) at the start and put
 //! where Debian's own would be found on AWS.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use forno_machine::source::{self, Mirror, SourceConfig};
@@ -13,7 +14,7 @@ use crate::error::Error;
 use crate::state::folder::Folder;
 use crate::state::ids::Resource;
 use crate::state::world::{
-    DEBIAN_ACCOUNT, Format, Image, ImageRoot, ImageState, Performance, Protection, Snapshot,
+    DEBIAN_ACCOUNT, Ebs, Format, Image, ImageRoot, ImageState, Performance, Protection, Snapshot,
     SnapshotState, World,
 };
 
@@ -162,12 +163,15 @@ impl Source {
                 root_device: "/dev/xvda".to_owned(),
                 root: ImageRoot {
                     snapshot: snapshot_id,
-                    size_gib: self.size_gib,
-                    delete_on_termination: true,
-                    performance: Performance::gp3(),
-                    encrypted: false,
-                    kms_key: None,
+                    ebs: Ebs {
+                        size_gib: self.size_gib,
+                        delete_on_termination: true,
+                        performance: Performance::gp3(),
+                        encrypted: false,
+                        kms_key: None,
+                    },
                 },
+                further: BTreeMap::new(),
                 origin: None,
                 launch_organizations: Vec::new(),
                 protection: Protection::default(),

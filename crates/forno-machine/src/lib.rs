@@ -43,4 +43,4 @@ pub use helper::helper_main;
 pub use host::{Host, HostConfig};
 pub use inside::{Ended, Running, Script};
 pub use machine::Machine;
-pub use spec::{Kind, MachineSpec, OffReason, Status, mac_address};
+pub use spec::{DataDisk, Kind, MachineSpec, OffReason, Status, mac_address};

@@ -67,6 +67,8 @@ pub struct MachineSpec {
     pub dir: PathBuf,
     /// A raw sparse disk, exclusively this machine's while it lives.
     pub disk: PathBuf,
+    /// Its other disks. A stub does not show them to its guest.
+    pub data_disks: Vec<DataDisk>,
     /// Processors it may use.
     pub vcpus: u32,
     /// Memory it may use.
@@ -82,6 +84,20 @@ pub struct MachineSpec {
     /// Further ports of 169.254.169.254, each with the unix socket where it is
     /// answered.
     pub services: Vec<(u16, PathBuf)>,
+}
+
+/// A disk besides the one that a machine boots from: raw, sparse, exclusively its machine's
+/// while that lives.
+#[derive(Debug, Clone)]
+pub struct DataDisk {
+    /// The device under which a container's guest finds it, such as `/dev/sdf`. A virtual
+    /// machine's guest gives names of its own, `/dev/nvme0n1` and on.
+    pub device: String,
+    /// By this a virtual machine's guest can tell it (`lsblk -o NAME,SERIAL`); at most 20
+    /// letters and digits.
+    pub serial: String,
+    /// Where it lies.
+    pub disk: PathBuf,
 }
 
 /// Where a machine is in its life.

@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Site, agent, can_run, gone, script, source_disk, traces_of};
-use forno_machine::{Ended, ErrorKind, Kind, Machine, OffReason, Status, grow_disk};
+use forno_machine::{Ended, ErrorKind, Kind, Machine, MachineSpec, OffReason, Status, grow_disk};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt as _, BufReader};
 
 const BOOT: Duration = Duration::from_mins(2);
@@ -19,8 +19,13 @@ async fn a_container_lives_a_whole_life() {
     let site = Site::start(Kind::Container).await;
     let disk = site.copy_of(&source.path, "first.raw").await;
     grow_disk(&disk, 10 << 30).unwrap();
+    let data = site.empty_disk("data.raw");
+    let spec = MachineSpec {
+        data_disks: vec![data.clone()],
+        ..site.spec(11, disk.clone())
+    };
     let began = Instant::now();
-    let machine = site.host.launch(site.spec(11, disk.clone())).await.unwrap();
+    let machine = site.host.launch(spec).await.unwrap();
     let launched = began.elapsed();
     site.first_ssh(&machine, "true", BOOT).await;
     println!(
@@ -83,6 +88,20 @@ async fn a_container_lives_a_whole_life() {
 
     scripts_run_without_ssh(&machine).await;
 
+    // The other disk is where it was to be, and takes a file system.
+    let said = site
+        .ssh(
+            address,
+            "lsblk -bndo SIZE /dev/sdf && sudo mkfs.ext4 -q /dev/sdf && sudo mount /dev/sdf /mnt && \
+             echo here | sudo tee /mnt/data",
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        said.split_whitespace().collect::<Vec<_>>(),
+        ["1073741824", "here"]
+    );
+
     // A restart: a new boot, the same disk and addresses.
     let boot_id = "cat /proc/sys/kernel/random/boot_id";
     let before = site.ssh(address, boot_id).await.unwrap();
@@ -102,10 +121,18 @@ async fn a_container_lives_a_whole_life() {
     // Power off, then the disk boots again as another machine.
     assert_eq!(machine.power_off(BOOT).await, OffReason::GuestShutdown);
     assert_eq!(traces_of(&disk), Vec::<String>::new());
-    let copy = site.copy_of(&disk, "second.raw").await;
-    let second = site.host.launch(site.spec(12, copy)).await.unwrap();
-    let kept = site.first_ssh(&second, "cat kept", BOOT).await;
-    assert_eq!(kept.trim(), "kept");
+    assert_eq!(traces_of(&data.disk), Vec::<String>::new());
+    let spec = MachineSpec {
+        data_disks: vec![data.clone()],
+        ..site.spec(12, site.copy_of(&disk, "second.raw").await)
+    };
+    let second = site.host.launch(spec).await.unwrap();
+    let look = "cat kept && sudo mount /dev/sdf /mnt && cat /mnt/data";
+    let kept = site.first_ssh(&second, look, BOOT).await;
+    assert_eq!(
+        kept.split_whitespace().collect::<Vec<_>>(),
+        ["kept", "here"]
+    );
 
     // The guest ends itself.
     drop(
@@ -113,6 +140,7 @@ async fn a_container_lives_a_whole_life() {
             .await,
     );
     assert_eq!(second.off().await, OffReason::GuestShutdown);
+    assert_eq!(traces_of(&data.disk), Vec::<String>::new());
     let dir = site.dir.path().to_owned();
     site.host.shutdown().await;
     gone(&dir).await;

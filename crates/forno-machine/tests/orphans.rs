@@ -25,6 +25,7 @@ async fn hold(kind: Kind, run_dir: &Path, spec: &MachineSpec) -> (Child, SocketA
         .arg(&spec.disk)
         .arg(&spec.imds_socket)
         .arg(spec.public_address.to_string())
+        .args(spec.data_disks.iter().map(|data| &data.disk))
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -133,7 +134,11 @@ async fn killed_without_trace(kind: Kind) {
     let source = source_disk().await;
     let site = Site::start(Kind::Stub).await;
     let disk = site.copy_of(&source.path, "disk.raw").await;
-    let spec = site.spec(41 + kind as u8, disk);
+    let data = site.empty_disk("data.raw");
+    let spec = MachineSpec {
+        data_disks: vec![data.clone()],
+        ..site.spec(41 + kind as u8, disk)
+    };
     let run_dir = site.dir.path().join("held");
     let (mut child, address) = hold(kind, &run_dir, &spec).await;
     if kind == Kind::Container {
@@ -147,6 +152,7 @@ async fn killed_without_trace(kind: Kind) {
     all_dead(&members).await;
     gone(&run_dir).await;
     gone(&spec.disk).await;
+    gone(&data.disk).await;
     // The port is free again.
     tokio::net::TcpListener::bind(address).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -183,6 +189,7 @@ async fn killed_without_trace(kind: Kind) {
     let machine = host.launch(spec.clone()).await.unwrap();
     machine.kill().await;
     assert_eq!(traces_of(&spec.disk), Vec::<String>::new());
+    assert_eq!(traces_of(&data.disk), Vec::<String>::new());
     host.shutdown().await;
     gone(&run_dir).await;
     assert_eq!(control_groups(&run_dir), Vec::<String>::new());

@@ -32,7 +32,7 @@ pub use check::MOST_USER_DATA;
 pub use diagnostic::{Diagnostics, Problem};
 pub use digest::{Digest, DigestError, SEMANTICS, digest};
 pub use model::{
-    Address, Architecture, Assertion, CommandAssertion, Connect, CpuCredits,
+    Address, Architecture, Assertion, CommandAssertion, Connect, CpuCredits, DataVolume,
     DeregistrationProtection, Disk, FileAssertion, FileKind, ImageDisk, Imds, ImdsSupport,
     ImdsTokens, MachineOptions, Market, OnFailure, PackageAssertion, PortAssertion, Protocol,
     SealAllow, SealItem, ServiceAssertion, Tenancy, Timeouts, UserAssertion, VolumeType,

@@ -11,8 +11,8 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{
-    Address, Architecture, Assertion, Connect, DeregistrationProtection, Disk, ImageDisk, Imds,
-    ImdsSupport, MachineOptions, Market, OnFailure, SealAllow, SealItem, Timeouts,
+    Address, Architecture, Assertion, Connect, DataVolume, DeregistrationProtection, Disk,
+    ImageDisk, Imds, ImdsSupport, MachineOptions, Market, OnFailure, SealAllow, SealItem, Timeouts,
 };
 use crate::text::{Late, Text, Value};
 use crate::units::{Mode, Period};
@@ -231,6 +231,9 @@ pub struct Builder {
     /// Never empty; tried in order.
     pub instance_types: Vec<String>,
     pub disk: Disk,
+    /// Besides the root; no two at one device.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<DataVolume>,
     /// Never empty; tried in order, the types of one before the next.
     #[serde(skip_serializing_if = "is_on_demand")]
     pub market: Vec<Market>,

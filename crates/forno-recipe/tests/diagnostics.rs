@@ -351,6 +351,58 @@ ssm = "/aws/service/debian/release/12/latest/amd64"
 }
 
 #[test]
+fn volumes() {
+    let fixture = Fixture::below_head(
+        r#"
+[builder]
+disk = { type = "sc1" }
+[[builder.volumes]]
+size = "9GiB"
+[[builder.volumes]]
+device = "/dev/nvme1n1"
+size = "9GiB"
+[[builder.volumes]]
+device = "/dev/sdf"
+size = "64GiB"
+type = "st1"
+[[builder.volumes]]
+device = "/dev/sdf"
+size = "9GiB"
+type = "gp2"
+iops = 4000
+encrypted = false
+kms_key_id = "alias/images"
+[[builder.volumes]]
+device = "/dev/sdg"
+no_device = true
+size = "9GiB"
+[[builder.volumes]]
+device = "/dev/sdh"
+size = "9GiB"
+snapshot_id = "snap"
+in_image = false
+delete_on_termination = false
+[[builder.volumes]]
+device = "/dev/sdi"
+virtual_name = "ephemeral0"
+"#,
+    );
+    assert_snapshot!(fixture.complaint());
+    let fixture = Fixture::below_head(
+        r#"
+[builder.disk]
+encrypted = false
+[[builder.volumes]]
+device = "/dev/sdf"
+size = "9GiB"
+[publish]
+accounts = ["111122223333"]
+"#,
+    );
+    assert_snapshot!("volumes_shared", fixture.complaint());
+}
+
+#[test]
 fn publish() {
     let fixture = Fixture::below_head(
         r#"

@@ -4,6 +4,7 @@ use super::endpoint::{Answer, Endpoint, instance_xml, ok, refused};
 use crate::{
     Call, CapacityReservation, Cidr, ImageCopy, Imds, IngressRule, Kind, Launch, LaunchPermissions,
     NewImage, NewKeyPair, NewSecurityGroup, Placement, Spot, Tags, Verdict, Volume, VolumeType,
+    Volumes,
 };
 
 fn tags() -> Tags {
@@ -22,14 +23,24 @@ fn launch() -> Launch {
         public_address: None,
         key_name: Some("forno-01BAKE".to_owned()),
         user_data: Some("#cloud-config\n".to_owned()),
-        volumes: vec![Volume {
-            device: "/dev/xvda".to_owned(),
-            size_gib: Some(16),
-            volume_type: Some(VolumeType::Gp3),
-            throughput: Some(500),
-            encrypted: Some(true),
-            ..Volume::default()
-        }],
+        volumes: Volumes {
+            with: vec![
+                Volume {
+                    device: "/dev/xvda".to_owned(),
+                    size_gib: Some(16),
+                    volume_type: Some(VolumeType::Gp3),
+                    throughput: Some(500),
+                    encrypted: Some(true),
+                    ..Volume::default()
+                },
+                Volume {
+                    device: "/dev/sdf".to_owned(),
+                    snapshot: Some("snap-0123456789abcdef0".parse().unwrap()),
+                    ..Volume::default()
+                },
+            ],
+            without: vec!["/dev/sdb".to_owned()],
+        },
         instance_profile: None,
         imds: Imds::default(),
         spot: None,
@@ -124,6 +135,11 @@ async fn a_builder_is_launched_with_everything_in_one_call() {
         "BlockDeviceMapping.1.Ebs.Throughput": "500",
         "BlockDeviceMapping.1.Ebs.VolumeSize": "16",
         "BlockDeviceMapping.1.Ebs.VolumeType": "gp3",
+        "BlockDeviceMapping.2.DeviceName": "/dev/sdf",
+        "BlockDeviceMapping.2.Ebs.DeleteOnTermination": "true",
+        "BlockDeviceMapping.2.Ebs.SnapshotId": "snap-0123456789abcdef0",
+        "BlockDeviceMapping.3.DeviceName": "/dev/sdb",
+        "BlockDeviceMapping.3.NoDevice": "",
         "ClientToken": "01BAKE-builder",
         "ImageId": "ami-0123456789abcdef0",
         "InstanceInitiatedShutdownBehavior": "terminate",
@@ -333,7 +349,7 @@ async fn an_image_and_its_snapshots_are_tagged_at_creation() {
             description: Some("the base".to_owned()),
             tags: tags(),
             snapshot_tags: Tags::new(),
-            volumes: Vec::new(),
+            volumes: Volumes::default(),
         })
         .await
         .unwrap();
@@ -556,7 +572,7 @@ async fn a_dry_run_tells_allowed_denied_and_unclear() {
         description: None,
         tags: tags(),
         snapshot_tags: Tags::new(),
-        volumes: Vec::new(),
+        volumes: Volumes::default(),
     };
     let verdict = gateway.preflight(Call::CreateImage(&image)).await.unwrap();
     assert!(matches!(verdict, Verdict::Unclear(_)));

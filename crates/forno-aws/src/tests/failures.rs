@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::endpoint::{Answer, Endpoint, connect, instance_xml, ok, refused};
-use crate::{Error, Imds, Kind, Launch, Limits, NewImage, Outcome, Placement, Tags};
+use crate::{Error, Imds, Kind, Launch, Limits, NewImage, Outcome, Placement, Tags, Volumes};
 
 fn launch() -> Launch {
     Launch {
@@ -18,7 +18,7 @@ fn launch() -> Launch {
         public_address: None,
         key_name: None,
         user_data: None,
-        volumes: Vec::new(),
+        volumes: Volumes::default(),
         instance_profile: None,
         imds: Imds::default(),
         spot: None,
@@ -34,7 +34,7 @@ fn image() -> NewImage {
         description: None,
         tags: Tags::new(),
         snapshot_tags: Tags::new(),
-        volumes: Vec::new(),
+        volumes: Volumes::default(),
     }
 }
 

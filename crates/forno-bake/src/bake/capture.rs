@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use forno_aws::{
-    Gateway, Image, ImageId, InstanceId, Kind, NewImage, Outcome, Volume, VolumeType, WaitError,
-};
+use forno_aws::{Gateway, Image, ImageId, InstanceId, Kind, NewImage, Outcome, WaitError};
 use forno_events::{Emitter, Event, Outcome as StepOutcome, StepId, Unit};
 use forno_recipe::Market;
 use forno_saga::{Deadline, Effect, EffectId, Phase};
@@ -17,7 +15,7 @@ use super::effects::{self, IMAGE, Made, NamedIntent};
 use super::machine::ended;
 use crate::error::{ErrorKind, of_effect};
 use crate::journal::millis;
-use crate::plan::{ids, volume_type};
+use crate::plan::ids;
 use crate::{Error, names};
 
 /// Stopped first: a running machine's disk is never quite still. A Spot Instance cannot
@@ -182,7 +180,7 @@ async fn create(
             description: ctx.prepared.description.clone(),
             tags: ctx.prepared.image_tags.clone(),
             snapshot_tags: ctx.prepared.snapshot_tags.clone(),
-            volumes: volumes(ctx),
+            volumes: ctx.prepared.image_volumes(),
         };
         let intent = NamedIntent::intent(effect.clone(), IMAGE, &new.name, IMAGE);
         let call = Call::new(ctx, new);
@@ -203,25 +201,6 @@ async fn create(
     };
     ctx.created(IMAGE, &made.id);
     ImageId::new(made.id).map_err(|error| Error::new(ErrorKind::Capture(error.to_string())))
-}
-
-/// The disk that machines of the image get. What the recipe does not say is EC2's
-/// default, said here all the same: EC2 would take it from the builder's disk.
-fn volumes(ctx: &Context) -> Vec<Volume> {
-    const GP3: (u32, u32) = (3000, 125);
-    let prepared = &ctx.prepared;
-    let (Some(disk), Some(device)) = (&prepared.recipe.disk, &prepared.source.root_device) else {
-        return Vec::new();
-    };
-    let kind = volume_type(disk.r#type);
-    let is_gp3 = kind == VolumeType::Gp3;
-    vec![Volume {
-        device: device.clone(),
-        volume_type: Some(kind),
-        iops: disk.iops.or(is_gp3.then_some(GP3.0)),
-        throughput: disk.throughput.or(is_gp3.then_some(GP3.1)),
-        ..Volume::default()
-    }]
 }
 
 /// CreateImage, with what belongs to it. It outlives whoever waits for it.

@@ -11,12 +11,11 @@ mod saved;
 mod source;
 mod steps;
 mod view;
+mod volumes;
 
 pub(crate) use ingress::{is_loopback, sources as ingress};
 pub(crate) use network::Place;
-pub(crate) use prepare::{
-    Base, Machine, Prepared, digest_of, plan, prepare, unmanaged, volume_type,
-};
+pub(crate) use prepare::{Base, Machine, Prepared, digest_of, plan, prepare, unmanaged};
 pub use saved::RecipeSource;
 pub(crate) use saved::Saved;
 pub(crate) use source::newest_finished;

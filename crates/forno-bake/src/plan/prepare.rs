@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use forno_aws::{
     CapacityReservation, Cidr, Gateway, Identity, Image, ImageId, Launch, NewKeyPair,
-    NewSecurityGroup, Placement, Spot, Tags, Volume, VolumeType,
+    NewSecurityGroup, Placement, Spot, Tags,
 };
 use forno_events::{BakeId, StepInfo};
 use forno_recipe::{
-    AmiNameFault, BakeFacts, Connect, Digest, Disk, Late, MachineOptions, Market, Recipe, UserData,
+    AmiNameFault, BakeFacts, Connect, Digest, Late, MachineOptions, Market, Recipe, UserData,
 };
 use jiff::Timestamp;
 
@@ -374,29 +374,6 @@ impl Prepared {
         tags.overlaid(&names::tags(&self.bake, step, self.expires))
     }
 
-    /// The root volume of a machine of this recipe.
-    pub(crate) fn root_volume(&self, image: &Image) -> Option<Volume> {
-        let Disk {
-            size,
-            r#type,
-            iops,
-            throughput,
-            encrypted,
-            kms_key_id,
-        } = &self.recipe.builder.disk;
-        Some(Volume {
-            device: image.root_device.clone()?,
-            size_gib: size
-                .and_then(forno_recipe::Size::whole_gib)
-                .and_then(|gib| u32::try_from(gib).ok()),
-            volume_type: Some(volume_type(*r#type)),
-            iops: *iops,
-            throughput: *throughput,
-            encrypted: encrypted.then_some(true),
-            kms_key: kms_key_id.clone(),
-        })
-    }
-
     pub(crate) fn new_key(&self, public_key: String) -> NewKeyPair {
         let name = names::temporary(&self.bake);
         NewKeyPair {
@@ -439,7 +416,7 @@ impl Prepared {
             public_address: self.recipe.builder.public_ip,
             key_name: machine.key_name.map(str::to_owned),
             user_data: machine.user_data.map(str::to_owned),
-            volumes: self.root_volume(machine.image).into_iter().collect(),
+            volumes: self.volumes(machine.image),
             instance_profile: self.recipe.builder.instance_profile.clone(),
             imds: forno_aws::Imds {
                 tokens_required: self.recipe.builder.imds.tokens
@@ -499,6 +476,7 @@ impl Prepared {
             architecture: self.recipe.architecture.as_str().to_owned(),
             network: network_view(&self.ground, &self.ingress),
             candidates: candidates(&self.places),
+            volumes: self.recipe.builder.volumes.clone(),
             variables: variables(&self.recipe),
             tags: self
                 .image_tags
@@ -512,17 +490,6 @@ impl Prepared {
             preflight,
             warnings: self.warnings.clone(),
         }
-    }
-}
-
-/// The gateway's word for the recipe's.
-pub(crate) const fn volume_type(of: forno_recipe::VolumeType) -> VolumeType {
-    match of {
-        forno_recipe::VolumeType::Gp3 => VolumeType::Gp3,
-        forno_recipe::VolumeType::Gp2 => VolumeType::Gp2,
-        forno_recipe::VolumeType::Io1 => VolumeType::Io1,
-        forno_recipe::VolumeType::Io2 => VolumeType::Io2,
-        forno_recipe::VolumeType::Standard => VolumeType::Standard,
     }
 }
 
@@ -591,6 +558,7 @@ fn unsettled(
         architecture: recipe.architecture.as_str().to_owned(),
         network: network_view(&survey.ground, &survey.ingress),
         candidates: candidates(&survey.places),
+        volumes: recipe.builder.volumes.clone(),
         variables: variables(recipe),
         tags: BTreeMap::new(),
         digest: None,

@@ -4,6 +4,7 @@ use forno_aws::{Gateway, Image};
 use forno_recipe::Recipe;
 
 use super::view::{Preflight, PreflightOutcome};
+use super::volumes::encrypted_by_source;
 use crate::{Error, ErrorKind};
 
 /// Asks whether the image could be published as the recipe says.
@@ -68,15 +69,22 @@ async fn sharing(
     recipe: &Recipe,
     source: &Image,
 ) -> Result<Option<Preflight>, Error> {
-    let (publish, disk) = (&recipe.publish, &recipe.builder.disk);
-    if publish.is_shared() && !disk.encrypted && source.block_devices.iter().any(|d| d.encrypted) {
+    let publish = &recipe.publish;
+    if publish.is_shared()
+        && let Some(device) = encrypted_by_source(recipe, source).next()
+    {
+        let table = if source.root_device.as_deref() == Some(device) {
+            "builder.disk"
+        } else {
+            "an entry of builder.volumes"
+        };
         return Err(Error::new(ErrorKind::Preflight(format!(
-            "the image cannot be shared: {} is encrypted, and so is what is made from it",
+            "the image cannot be shared: {device} of {} is encrypted, and so is what is made from it",
             source.id
         )))
-        .with_hint(
-            "name a key that those accounts may use in builder.disk.kms_key_id, or start from an image that is not encrypted",
-        ));
+        .with_hint(format!(
+            "name a key that those accounts may use as kms_key_id of {table}, or start from an image that is not encrypted",
+        )));
     }
     if !publish.public {
         return Ok(None);

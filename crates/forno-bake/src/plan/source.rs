@@ -3,6 +3,7 @@
 use forno_aws::{Gateway, Image, ImageId, ImageSearch, ImageState, TagMatch};
 use forno_recipe::{Recipe, Source};
 
+use super::volumes;
 use crate::{Error, ErrorKind, names};
 
 /// A found source, and in words how.
@@ -145,5 +146,5 @@ pub(super) fn fit(gateway: &Gateway, recipe: &Recipe, image: &Image) -> Result<(
             image.id
         ));
     }
-    Ok(())
+    volumes::fit(recipe, image)
 }

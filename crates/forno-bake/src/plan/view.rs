@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use forno_events::StepInfo;
-use forno_recipe::{Digest, Market, Publish};
+use forno_recipe::{DataVolume, Digest, Market, Publish};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,9 @@ pub struct Plan {
     pub network: Network,
     /// Tried in this order until one can be had.
     pub candidates: Vec<Candidate>,
+    /// Of the builder, besides its root.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<DataVolume>,
     pub variables: Vec<Variable>,
     /// Of the image and its snapshots.
     pub tags: BTreeMap<String, String>,

@@ -241,6 +241,13 @@ impl<'a> Needs<'a> {
         if machine(|options| options.host_id.is_some()) {
             kinds.push("dedicated-host");
         }
+        let restored = |recipe: &Recipe| {
+            let mut volumes = recipe.builder.volumes.iter();
+            volumes.any(|volume| volume.snapshot_id.is_some())
+        };
+        if self.any(restored) {
+            kinds.push("snapshot");
+        }
         let mut on = self.ec2(&kinds);
         on.extend(self.recipes.iter().flat_map(|recipe| {
             let machine = &recipe.builder.machine;
@@ -354,8 +361,11 @@ impl<'a> Needs<'a> {
             .recipes
             .iter()
             .flat_map(|recipe| {
-                let own = recipe.builder.disk.kms_key_id.iter();
-                own.chain(recipe.publish.kms_key_ids.values())
+                let builder = &recipe.builder;
+                let volumes = builder.volumes.iter();
+                let own = builder.disk.kms_key_id.iter();
+                own.chain(volumes.filter_map(|volume| volume.kms_key_id.as_ref()))
+                    .chain(recipe.publish.kms_key_ids.values())
             })
             .collect();
         let (aliases, keys): (Vec<&String>, Vec<&String>) = named

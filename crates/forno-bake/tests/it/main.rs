@@ -17,3 +17,4 @@ mod resume;
 mod rig;
 mod sweep;
 mod undo;
+mod volumes;

@@ -42,6 +42,17 @@ const OPTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "volumes",
+        &[
+            "[{ device = \"/dev/sdf\", size = \"9GiB\" }]",
+            "[{ device = \"/dev/sdf\", snapshot_id = \"snap-0123456789abcdef0\" }]",
+            "[{ device = \"/dev/sdf\", size = \"125GiB\", type = \"sc1\", in_image = false }]",
+            "[{ device = \"/dev/xvda\", no_device = true }]",
+            "[{ device = \"/dev/sdf\" }, { device = \"/dev/sdf\" }]",
+            "[{ size = \"9GiB\" }]",
+        ],
+    ),
+    (
         "subnet_ids",
         &["[\"subnet-0123456789abcdef0\"]", "[\"subnet-x\"]"],
     ),

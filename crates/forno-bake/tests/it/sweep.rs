@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use forno_aws::{
-    ImageId, Imds, InstanceState, Launch, NewImage, NewKeyPair, NewSecurityGroup, Tags,
+    ImageId, Imds, InstanceState, Launch, NewImage, NewKeyPair, NewSecurityGroup, Tags, Volumes,
 };
 use forno_bake::{Bakes, Consent, ExitCode, Fate, Found, SweepOptions};
 use forno_events::BakeId;
@@ -228,7 +228,7 @@ fn launch(image: &ImageId, token: &str, tags: Tags) -> Launch {
         public_address: None,
         key_name: None,
         user_data: None,
-        volumes: Vec::new(),
+        volumes: Volumes::default(),
         instance_profile: None,
         spot: None,
         placement: forno_aws::Placement::default(),
@@ -269,7 +269,7 @@ async fn unfinished(rig: &Rig, bake: &BakeId) -> Vec<ImageId> {
                 .with("forno:step", format!("image-{name}"))
                 .with("forno:expires", OVER),
             snapshot_tags: Tags::new(),
-            volumes: Vec::new(),
+            volumes: Volumes::default(),
         };
         let image = rig.gateway.create_image(&new).await.unwrap();
         in_time(rig.gateway.await_image(&image, wait(), |_| {}))

@@ -5,7 +5,7 @@ use std::process;
 use forno_bake::{
     Change, Engine, ExitCode, Plan, PlannedSource, PreflightOutcome, RunOptions, Settings,
 };
-use forno_recipe::{DeregistrationProtection, ImdsSupport, Publish, Unset};
+use forno_recipe::{DataVolume, DeregistrationProtection, ImdsSupport, Publish, Unset};
 use forno_report::Mode;
 use forno_saga::{Ladder, Rung};
 
@@ -135,6 +135,7 @@ fn facts(plan: &Plan) -> Vec<(&'static str, Vec<String>)> {
             vec![format!("{} ({})", plan.ami_name, plan.architecture)],
         ),
         ("builder", builder(plan)),
+        ("volumes", plan.volumes.iter().map(volume).collect()),
         ("network", vec![format!("{}, {groups}", network.vpc)]),
         (
             "variables",
@@ -214,6 +215,22 @@ fn publish(wanted: &Publish) -> Vec<String> {
         None => {}
     }
     lines
+}
+
+/// One that the builder has besides its root.
+fn volume(volume: &DataVolume) -> String {
+    if volume.no_device {
+        return format!("{}: not that of the source", volume.device);
+    }
+    let mut like = vec![volume.r#type.as_str().to_owned()];
+    like.extend(volume.size.map(|size| size.to_string()));
+    like.extend(volume.snapshot_id.clone());
+    if !volume.in_image {
+        like.push("not in the image".to_owned());
+    } else if !volume.delete_on_termination {
+        like.push("stays when a machine of the image goes".to_owned());
+    }
+    format!("{}: {}", volume.device, like.join(", "))
 }
 
 /// Types in the order in which they are tried, each in every subnet.

@@ -120,8 +120,10 @@ fn is_organization(who: &str) -> bool {
 pub(super) fn modify_image_attribute(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
     let (id, by_default_key) = {
         let image = own_image(call)?;
-        let root = &image.root;
-        (image.id.clone(), root.encrypted && root.kms_key.is_none())
+        let by_default_key = image
+            .volumes()
+            .any(|(_, snapshot, ebs)| snapshot.is_some() && ebs.encrypted && ebs.kms_key.is_none());
+        (image.id.clone(), by_default_key)
     };
     let params = call.params.clone();
     let attribute = params.get("Attribute");

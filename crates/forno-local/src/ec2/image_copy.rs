@@ -1,5 +1,7 @@
 //! CopyImage: an image of another region, or of this one, that is pending until
-//! its snapshot's disk is copied.
+//! the disks of its snapshots are copied.
+
+use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
@@ -10,12 +12,13 @@ use super::run::{client_token, read_nothing_new};
 use super::tags::TagSpecs;
 use crate::api::error::ApiError;
 use crate::api::xml::Xml;
-use crate::fleet::{Capture, Order};
+use crate::fleet::{Capture, Order, Part};
 use crate::state::ids::Resource;
 use crate::state::kms::key_arn;
 use crate::state::regions::Region;
 use crate::state::world::{
-    ACCOUNT, CopyToken, Image, ImageState, Origin, Protection, Snapshot, SnapshotState, Tags,
+    ACCOUNT, CopyToken, Ebs, Image, ImageState, ImageVolume, Origin, Protection, Snapshot,
+    SnapshotState, Tags,
 };
 
 /// Minutes in which a copy may be asked to complete: quarters of an hour up to two
@@ -75,43 +78,45 @@ pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiEr
             format!("The region {source_region} does not exist."),
         )
     })?;
-    let (source, snapshot, tags) = source(call, from, source_id)?;
+    let (source, snapshots, tags) = source(call, from, source_id)?;
     name_is_free(call.state(), name)?;
-    if encrypted == Some(false) && source.root.encrypted {
+    if encrypted == Some(false) && source.volumes().any(|(_, _, ebs)| ebs.encrypted) {
         return Err(ApiError::combination(
             "An encrypted image cannot be copied to one that is not encrypted",
         ));
     }
     call.commit()?;
 
-    let (image_id, snapshot_id) = (Resource::Image.fresh(), Resource::Snapshot.fresh());
-    let disk = call.fleet.folder.disks().join(format!("{snapshot_id}.raw"));
+    let image_id = Resource::Image.fresh();
     let (now, here, pace) = (call.now, call.region, call.fleet.pace);
-    let mut root = source.root.clone();
-    root.snapshot.clone_from(&snapshot_id);
-    root.encrypted |= encrypted.unwrap_or(false);
-    // A copy that names none is encrypted with the default key of its region.
-    root.kms_key = kms_key;
-    let copy = Snapshot {
-        id: snapshot_id.clone(),
-        owner: ACCOUNT.to_owned(),
-        description: format!(
-            "Copied for DestinationAmi {image_id} from SourceAmi {source_id} for SourceSnapshot {}.",
-            snapshot.id
-        ),
-        // The documented id of a volume that is none.
-        volume: "vol-ffffffff".to_owned(),
-        size_gib: snapshot.size_gib,
-        encrypted: root.encrypted,
-        kms_key: root.kms_key.clone(),
-        state: SnapshotState::Pending { percent: 0 },
-        started: now,
-        completed: None,
-        due: now.checked_add(pace.snapshot).unwrap_or(now),
-        disk,
-        volume_accounts: Vec::new(),
-        public: false,
+    // A copy that names no key is encrypted with the default key of its region.
+    let recrypt = |ebs: &mut Ebs| {
+        ebs.encrypted |= encrypted.unwrap_or(false);
+        ebs.kms_key.clone_from(&kms_key);
     };
+    let (mut root, mut further) = (source.root.clone(), source.further.clone());
+    recrypt(&mut root.ebs);
+    let mut parts = Vec::new();
+    let mut copy_of = |call: &mut Call<'_>, id: &str, ebs: &Ebs| {
+        let snapshot = snapshots.get(id)?;
+        let copy = pending(call, snapshot, ebs, &image_id, source_id);
+        parts.push(Part {
+            from: snapshot.disk.clone(),
+            snapshot: copy.id.clone(),
+        });
+        let (id, state) = (copy.id.clone(), call.state());
+        specs.apply(state, Resource::Snapshot, &id);
+        state.snapshots.insert(id.clone(), copy);
+        Some(id)
+    };
+    root.snapshot = copy_of(call, &root.snapshot, &root.ebs)
+        .ok_or_else(|| ApiError::internal("the image has no snapshot"))?;
+    for ImageVolume { snapshot, ebs } in further.values_mut() {
+        if let Some(id) = snapshot {
+            recrypt(ebs);
+            *snapshot = copy_of(call, id, ebs);
+        }
+    }
     let image = Image {
         id: image_id.clone(),
         name: name.to_owned(),
@@ -123,6 +128,7 @@ pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiEr
         arm: source.arm,
         root_device: source.root_device.clone(),
         root,
+        further,
         origin: Some(Origin {
             instance: None,
             image: source_id.to_owned(),
@@ -140,27 +146,50 @@ pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiEr
     };
     let state = call.state();
     state.images.insert(image_id.clone(), image);
-    state.snapshots.insert(snapshot_id.clone(), copy);
     if with_tags && !tags.is_empty() {
         state.tags.insert(image_id.clone(), tags);
     }
     specs.apply(state, Resource::Image, &image_id);
-    specs.apply(state, Resource::Snapshot, &snapshot_id);
     xml.text("imageId", &image_id);
     let snapshot_due = Instant::now() + pace.snapshot;
-    call.order(Order::Copy {
-        from: snapshot.disk,
-        capture: Capture {
-            region: here.name.to_owned(),
-            image: image_id,
-            snapshot: snapshot_id,
-            reboot: false,
-            end: None,
-            snapshot_due,
-            image_due: snapshot_due + pace.image,
-        },
-    });
+    call.order(Order::Copy(Capture {
+        region: here.name.to_owned(),
+        image: image_id,
+        parts,
+        reboot: false,
+        end: None,
+        snapshot_due,
+        image_due: snapshot_due + pace.image,
+    }));
     Ok(())
+}
+
+/// The copy of a snapshot, before it is made.
+fn pending(call: &Call<'_>, snapshot: &Snapshot, ebs: &Ebs, image: &str, source: &str) -> Snapshot {
+    let id = Resource::Snapshot.fresh();
+    Snapshot {
+        owner: ACCOUNT.to_owned(),
+        description: format!(
+            "Copied for DestinationAmi {image} from SourceAmi {source} for SourceSnapshot {}.",
+            snapshot.id
+        ),
+        // The documented id of a volume that is none.
+        volume: "vol-ffffffff".to_owned(),
+        size_gib: snapshot.size_gib,
+        encrypted: ebs.encrypted,
+        kms_key: ebs.kms_key.clone(),
+        state: SnapshotState::Pending { percent: 0 },
+        started: call.now,
+        completed: None,
+        due: call
+            .now
+            .checked_add(call.fleet.pace.snapshot)
+            .unwrap_or(call.now),
+        disk: call.fleet.folder.disks().join(format!("{id}.raw")),
+        volume_accounts: Vec::new(),
+        public: false,
+        id,
+    }
 }
 
 /// The image that an earlier call with this token made.
@@ -180,12 +209,12 @@ fn same_token(call: &mut Call<'_>, token: &str, digest: &str) -> Result<Option<S
     }
 }
 
-/// What is to be copied: the image, the snapshot under it, and its tags.
+/// What is to be copied: the image, the snapshots under it, and its tags.
 fn source(
     call: &mut Call<'_>,
     from: Region,
     id: &str,
-) -> Result<(Image, Snapshot, Tags), ApiError> {
+) -> Result<(Image, BTreeMap<String, Snapshot>, Tags), ApiError> {
     let state = call.world.region(from.name);
     let image = match state.images.get(id) {
         Some(image) => image,
@@ -201,10 +230,10 @@ fn source(
             ),
         ));
     }
-    let snapshot = state
-        .snapshots
-        .get(&image.root.snapshot)
-        .ok_or_else(|| ApiError::internal("the image has no snapshot"))?;
+    let snapshots = image
+        .snapshots()
+        .filter_map(|id| Some((id.to_owned(), state.snapshots.get(id)?.clone())))
+        .collect();
     let tags = state.tags.get(id).cloned().unwrap_or_default();
-    Ok((image.clone(), snapshot.clone(), tags))
+    Ok((image.clone(), snapshots, tags))
 }

@@ -1,17 +1,19 @@
-//! CreateImage: an image that is pending until its snapshot's disk is copied.
+//! CreateImage: an image that is pending until the disks of its snapshots are copied.
+
+use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
 use super::call::Call;
-use super::run_disk::{RootRequest, read_mappings};
+use super::run_disk::{Disk, Disks, Ground, read_mappings};
 use super::tags::TagSpecs;
 use crate::api::error::ApiError;
 use crate::api::xml::Xml;
-use crate::fleet::{Capture, Order};
+use crate::fleet::{Capture, Order, Part};
 use crate::state::ids::Resource;
 use crate::state::world::{
-    ACCOUNT, Image, ImageRoot, ImageState, InstanceState, Origin, Protection, RegionState,
-    Snapshot, SnapshotState,
+    ACCOUNT, Attachment, Ebs, Image, ImageRoot, ImageState, ImageVolume, InstanceState, Origin,
+    Protection, RegionState, Snapshot, SnapshotState, Volume,
 };
 
 /// What EC2 lets a name be.
@@ -83,37 +85,59 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
         ));
     }
     name_is_free(state, name)?;
-    let volume = state
-        .volumes
-        .get(&instance.root_volume)
-        .ok_or_else(|| ApiError::internal("the instance has no root volume"))?
-        .clone();
-    let attached = volume
-        .attachment
-        .as_ref()
-        .is_none_or(|attachment| attachment.delete_on_termination);
-    let known = RootRequest {
-        size_gib: volume.size_gib,
-        delete_on_termination: attached,
-        performance: volume.performance.clone(),
-        encrypted: volume.encrypted,
-        kms_key: volume.kms_key.clone(),
+    let attached = state.volumes_of(&instance).into_iter();
+    let mut further: BTreeMap<String, Disk> = attached
+        .map(|(volume, attachment)| (attachment.device.clone(), captured(volume, attachment)))
+        .collect();
+    let root = further
+        .remove(&instance.root_device)
+        .ok_or_else(|| ApiError::internal("the instance has no root volume"))?;
+    let ground = Ground {
+        region: region_name,
+        snapshots: &state.snapshots,
+        root_device: &instance.root_device,
     };
-    let root = read_mappings(
-        &params,
-        region_name,
-        &instance.root_device,
-        &volume.id,
-        known,
-    )?;
-    if root.encrypted != volume.encrypted || root.kms_key != volume.kms_key {
-        return Err(ApiError::combination(
-            "CreateImage cannot change the encryption of a volume",
-        ));
+    let disks = read_mappings(&params, ground, Disks { root, further })?;
+    for disk in std::iter::once(&disks.root).chain(disks.further.values()) {
+        if let Some(volume) = disk.from.as_ref().and_then(|id| state.volumes.get(id))
+            && (disk.ebs.encrypted, &disk.ebs.kms_key) != (volume.encrypted, &volume.kms_key)
+        {
+            return Err(ApiError::combination(
+                "CreateImage cannot change the encryption of a volume",
+            ));
+        }
     }
     call.commit()?;
-    let (image_id, snapshot_id) = (Resource::Image.fresh(), Resource::Snapshot.fresh());
-    let disk = call.fleet.folder.disks().join(format!("{snapshot_id}.raw"));
+    let image_id = Resource::Image.fresh();
+    let description_of_snapshot = format!("Created by CreateImage({instance_id}) for {image_id}");
+    let mut parts = Vec::new();
+    let mut snapshot_of = |call: &mut Call<'_>, from: &str| {
+        let volume = call.state().volumes.get(from)?.clone();
+        let snapshot = pending(call, &volume, &description_of_snapshot);
+        let id = snapshot.id.clone();
+        parts.push(Part {
+            from: volume.disk,
+            snapshot: id.clone(),
+        });
+        let state = call.state();
+        tags.apply(state, Resource::Snapshot, &id);
+        state.snapshots.insert(id.clone(), snapshot);
+        Some(id)
+    };
+    let root = ImageRoot {
+        snapshot: disks
+            .root
+            .from
+            .and_then(|from| snapshot_of(call, &from))
+            .ok_or_else(|| ApiError::internal("the root volume is gone"))?,
+        ebs: disks.root.ebs,
+    };
+    let mut further = BTreeMap::new();
+    for (device, Disk { from, ebs }) in disks.further {
+        // What is no volume of the instance is a snapshot that the call named.
+        let snapshot = from.map(|from| snapshot_of(call, &from).unwrap_or(from));
+        further.insert(device, ImageVolume { snapshot, ebs });
+    }
     let (now, region) = (call.now, call.region.name.to_owned());
     let pace = call.fleet.pace;
     let state = call.state();
@@ -127,14 +151,8 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
         deprecated: None,
         arm: instance.arm,
         root_device: instance.root_device.clone(),
-        root: ImageRoot {
-            snapshot: snapshot_id.clone(),
-            size_gib: root.size_gib,
-            delete_on_termination: root.delete_on_termination,
-            performance: root.performance,
-            encrypted: root.encrypted,
-            kms_key: root.kms_key,
-        },
+        root,
+        further,
         origin: Some(Origin {
             instance: Some(instance_id.to_owned()),
             image: instance.image.clone(),
@@ -147,32 +165,14 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
         imds_v2: false,
         copied_by: None,
     };
-    let snapshot = Snapshot {
-        id: snapshot_id.clone(),
-        owner: ACCOUNT.to_owned(),
-        description: format!("Created by CreateImage({instance_id}) for {image_id}"),
-        volume: volume.id,
-        size_gib: volume.size_gib,
-        encrypted: volume.encrypted,
-        kms_key: volume.kms_key.clone(),
-        state: SnapshotState::Pending { percent: 0 },
-        started: now,
-        completed: None,
-        due: now.checked_add(pace.snapshot).unwrap_or(now),
-        disk,
-        volume_accounts: Vec::new(),
-        public: false,
-    };
     state.images.insert(image_id.clone(), image);
-    state.snapshots.insert(snapshot_id.clone(), snapshot);
     tags.apply(state, Resource::Image, &image_id);
-    tags.apply(state, Resource::Snapshot, &snapshot_id);
     xml.text("imageId", &image_id);
     let snapshot_due = Instant::now() + pace.snapshot;
     let capture = Capture {
         region,
         image: image_id,
-        snapshot: snapshot_id,
+        parts,
         reboot: !no_reboot,
         end: None,
         snapshot_due,
@@ -183,6 +183,44 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
         capture,
     });
     Ok(())
+}
+
+/// A volume of the instance as the image would have it.
+fn captured(volume: &Volume, attachment: &Attachment) -> Disk {
+    Disk {
+        from: Some(volume.id.clone()),
+        ebs: Ebs {
+            size_gib: volume.size_gib,
+            delete_on_termination: attachment.delete_on_termination,
+            performance: volume.performance.clone(),
+            encrypted: volume.encrypted,
+            kms_key: volume.kms_key.clone(),
+        },
+    }
+}
+
+/// The snapshot of a volume, before its copy is made.
+fn pending(call: &Call<'_>, volume: &Volume, description: &str) -> Snapshot {
+    let id = Resource::Snapshot.fresh();
+    Snapshot {
+        owner: ACCOUNT.to_owned(),
+        description: description.to_owned(),
+        volume: volume.id.clone(),
+        size_gib: volume.size_gib,
+        encrypted: volume.encrypted,
+        kms_key: volume.kms_key.clone(),
+        state: SnapshotState::Pending { percent: 0 },
+        started: call.now,
+        completed: None,
+        due: call
+            .now
+            .checked_add(call.fleet.pace.snapshot)
+            .unwrap_or(call.now),
+        disk: call.fleet.folder.disks().join(format!("{id}.raw")),
+        volume_accounts: Vec::new(),
+        public: false,
+        id,
+    }
 }
 
 #[cfg(test)]

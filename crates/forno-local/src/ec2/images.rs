@@ -10,7 +10,9 @@ use crate::api::page::Page;
 use crate::api::xml::Xml;
 use crate::fleet::Order;
 use crate::state::ids::Resource;
-use crate::state::world::{ACCOUNT, DEBIAN_ACCOUNT, Image, ImageState, Protection, SnapshotState};
+use crate::state::world::{
+    ACCOUNT, DEBIAN_ACCOUNT, Ebs, Image, ImageState, Protection, SnapshotState,
+};
 
 /// The one value that `imdsSupport` can have.
 pub(super) const IMDS_V2: &str = "v2.0";
@@ -134,17 +136,20 @@ fn architecture(image: &Image) -> &'static str {
 
 fn filter_values(image: &Image, filter: &str, region: &str) -> Vec<String> {
     let one = |text: &str| vec![text.to_owned()];
-    let root = &image.root;
+    let disks = |value: fn(&str, &Ebs) -> String| {
+        let volumes = image.volumes();
+        volumes.map(|(device, _, ebs)| value(device, ebs)).collect()
+    };
     match filter {
         "architecture" => one(architecture(image)),
         "block-device-mapping.delete-on-termination" => {
-            one(&root.delete_on_termination.to_string())
+            disks(|_, ebs| ebs.delete_on_termination.to_string())
         }
-        "block-device-mapping.device-name" | "root-device-name" => one(&image.root_device),
-        "block-device-mapping.encrypted" => one(&root.encrypted.to_string()),
-        "block-device-mapping.snapshot-id" => one(&root.snapshot),
-        "block-device-mapping.volume-size" => one(&root.size_gib.to_string()),
-        "block-device-mapping.volume-type" => one(&root.performance.kind),
+        "block-device-mapping.device-name" => disks(|device, _| device.to_owned()),
+        "block-device-mapping.encrypted" => disks(|_, ebs| ebs.encrypted.to_string()),
+        "block-device-mapping.snapshot-id" => image.snapshots().map(str::to_owned).collect(),
+        "block-device-mapping.volume-size" => disks(|_, ebs| ebs.size_gib.to_string()),
+        "block-device-mapping.volume-type" => disks(|_, ebs| ebs.performance.kind.clone()),
         "boot-mode" => one("uefi-preferred"),
         "creation-date" => one(&iso(image.created)),
         "description" => image.description.iter().cloned().collect(),
@@ -158,6 +163,7 @@ fn filter_values(image: &Image, filter: &str, region: &str) -> Vec<String> {
         "owner-alias" => owner_alias(image).map(str::to_owned).into_iter().collect(),
         "owner-id" => one(&image.owner),
         "platform-details" => one("Linux/UNIX"),
+        "root-device-name" => one(&image.root_device),
         "root-device-type" => one("ebs"),
         "source-image-id" => image
             .origin
@@ -210,18 +216,21 @@ pub(super) fn protection(image: &Image, now: Timestamp) -> &'static str {
 fn write_image(xml: &mut Xml, image: &Image, region: &str, now: Timestamp) {
     xml.text("platformDetails", "Linux/UNIX")
         .text("usageOperation", "RunInstances")
-        .list("blockDeviceMapping", [&image.root], |xml, root| {
-            xml.text("deviceName", &image.root_device)
-                .group("ebs", |xml| {
-                    xml.text("deleteOnTermination", root.delete_on_termination)
-                        .maybe("iops", root.performance.iops)
-                        .text("snapshotId", &root.snapshot)
-                        .text("volumeSize", root.size_gib)
-                        .text("volumeType", &root.performance.kind)
-                        .maybe("throughput", root.performance.throughput)
-                        .text("encrypted", root.encrypted);
+        .list(
+            "blockDeviceMapping",
+            image.volumes(),
+            |xml, (device, snapshot, ebs)| {
+                xml.text("deviceName", device).group("ebs", |xml| {
+                    xml.text("deleteOnTermination", ebs.delete_on_termination)
+                        .maybe("iops", ebs.performance.iops)
+                        .maybe("snapshotId", snapshot)
+                        .text("volumeSize", ebs.size_gib)
+                        .text("volumeType", &ebs.performance.kind)
+                        .maybe("throughput", ebs.performance.throughput)
+                        .text("encrypted", ebs.encrypted);
                 });
-        })
+            },
+        )
         .maybe("description", image.description.as_ref())
         .text("enaSupport", true)
         .text("hypervisor", "xen")
@@ -293,58 +302,55 @@ pub(super) fn unavailable(id: &str) -> ApiError {
 
 pub(super) fn deregister_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
     let now = call.now;
-    let (id, snapshot) = {
-        let image = own_image(call)?;
-        if image.protection.holds(now) {
-            return Err(ApiError::new(
-                "OperationNotPermitted",
-                format!("The AMI {} is protected against deregistration", image.id),
-            ));
-        }
-        (image.id.clone(), image.root.snapshot.clone())
-    };
+    let image = own_image(call)?.clone();
+    if image.protection.holds(now) {
+        return Err(ApiError::new(
+            "OperationNotPermitted",
+            format!("The AMI {} is protected against deregistration", image.id),
+        ));
+    }
     let with_snapshots = call
         .params
         .flag("DeleteAssociatedSnapshots")?
         .unwrap_or(false);
     call.commit()?;
     let state = call.state();
-    state.images.remove(&id);
-    state.tags.remove(&id);
-    state.deregistered.insert(id.clone(), now);
-    let under_way = matches!(
-        state
-            .snapshots
-            .get(&snapshot)
-            .map(|snapshot| &snapshot.state),
-        Some(SnapshotState::Pending { .. })
-    );
-    let shared = state
-        .images
-        .values()
-        .any(|image| image.root.snapshot == snapshot);
-    let removed = if with_snapshots && !shared {
-        state.tags.remove(&snapshot);
-        state.snapshots.remove(&snapshot)
-    } else {
-        None
-    };
+    state.images.remove(&image.id);
+    state.tags.remove(&image.id);
+    state.deregistered.insert(image.id.clone(), now);
     xml.text("return", true);
-    if with_snapshots {
-        let code = if removed.is_some() {
-            "success"
+    if !with_snapshots {
+        return Ok(());
+    }
+    let mut results = Vec::new();
+    for id in image.snapshots() {
+        let state = call.state();
+        let shared = state.images.values().any(|other| other.stands_on(id));
+        let removed = if shared {
+            None
         } else {
-            "skipped"
+            state.snapshots.remove(id)
         };
-        xml.list("deleteSnapshotResultSet", [code], |xml, code| {
-            xml.text("snapshotId", &snapshot).text("returnCode", code);
-        });
-    }
-    if let Some(removed) = removed {
-        if under_way {
-            call.order(Order::Abandon { snapshot });
+        results.push((
+            id,
+            if removed.is_some() {
+                "success"
+            } else {
+                "skipped"
+            },
+        ));
+        if let Some(removed) = removed {
+            state.tags.remove(id);
+            if matches!(removed.state, SnapshotState::Pending { .. }) {
+                call.order(Order::Abandon {
+                    snapshot: id.to_owned(),
+                });
+            }
+            call.order(Order::RemoveDisk { disk: removed.disk });
         }
-        call.order(Order::RemoveDisk { disk: removed.disk });
     }
+    xml.list("deleteSnapshotResultSet", results, |xml, (id, code)| {
+        xml.text("snapshotId", id).text("returnCode", code);
+    });
     Ok(())
 }

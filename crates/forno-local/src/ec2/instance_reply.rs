@@ -241,20 +241,20 @@ fn write_options(xml: &mut Xml, instance: &Instance) {
 }
 
 fn write_disks(xml: &mut Xml, state: &RegionState, instance: &Instance) {
-    let attached = state
-        .volumes
-        .get(&instance.root_volume)
-        .and_then(|volume| volume.attachment.as_ref())
-        .filter(|attachment| attachment.instance == instance.id);
-    xml.list("blockDeviceMapping", attached, |xml, attachment| {
-        xml.text("deviceName", &attachment.device)
-            .group("ebs", |xml| {
-                xml.text("attachTime", iso(attachment.at))
-                    .text("deleteOnTermination", attachment.delete_on_termination)
-                    .text("status", "attached")
-                    .text("volumeId", &instance.root_volume);
-            });
-    });
+    let attached = state.volumes_of(instance);
+    xml.list(
+        "blockDeviceMapping",
+        attached,
+        |xml, (volume, attachment)| {
+            xml.text("deviceName", &attachment.device)
+                .group("ebs", |xml| {
+                    xml.text("attachTime", iso(attachment.at))
+                        .text("deleteOnTermination", attachment.delete_on_termination)
+                        .text("status", "attached")
+                        .text("volumeId", &volume.id);
+                });
+        },
+    );
 }
 
 fn write_interface(

@@ -16,7 +16,7 @@ use crate::api::xml::Xml;
 use crate::state::ids::Resource;
 use crate::state::network::{private_dns, vpc_id};
 use crate::state::regions::{Region, Zone};
-use crate::state::world::{ACCOUNT, Instance, InstanceState, RegionState};
+use crate::state::world::{ACCOUNT, Attachment, Instance, InstanceState, RegionState, Volume};
 
 /// How long a terminated instance is still shown.
 const SHOWN_AFTER_END: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
@@ -176,10 +176,12 @@ fn filter_values(
     let one = |text: &str| vec![text.to_owned()];
     let connected = has_network(instance);
     let when_connected = |text: String| if connected { vec![text] } else { Vec::new() };
-    let attachment = state
-        .volumes
-        .get(&instance.root_volume)
-        .and_then(|volume| volume.attachment.as_ref());
+    let disks = |value: fn(&Volume, &Attachment) -> String| {
+        let attached = state.volumes_of(instance).into_iter();
+        attached
+            .map(|(volume, attachment)| value(volume, attachment))
+            .collect()
+    };
     match filter {
         "architecture" => one(if instance.arm { "arm64" } else { "x86_64" }),
         "availability-zone" => one(&instance.zone),
@@ -188,26 +190,13 @@ fn filter_values(
             .map(Zone::id)
             .into_iter()
             .collect(),
-        "block-device-mapping.attach-time" => attachment
-            .map(|attachment| iso(attachment.at))
-            .into_iter()
-            .collect(),
-        "block-device-mapping.delete-on-termination" => attachment
-            .map(|attachment| attachment.delete_on_termination.to_string())
-            .into_iter()
-            .collect(),
-        "block-device-mapping.device-name" => attachment
-            .map(|attachment| attachment.device.clone())
-            .into_iter()
-            .collect(),
-        "block-device-mapping.status" => attachment
-            .map(|_| "attached".to_owned())
-            .into_iter()
-            .collect(),
-        "block-device-mapping.volume-id" => attachment
-            .map(|_| instance.root_volume.clone())
-            .into_iter()
-            .collect(),
+        "block-device-mapping.attach-time" => disks(|_, attachment| iso(attachment.at)),
+        "block-device-mapping.delete-on-termination" => {
+            disks(|_, attachment| attachment.delete_on_termination.to_string())
+        }
+        "block-device-mapping.device-name" => disks(|_, attachment| attachment.device.clone()),
+        "block-device-mapping.status" => disks(|_, _| "attached".to_owned()),
+        "block-device-mapping.volume-id" => disks(|volume, _| volume.id.clone()),
         "client-token" => instance.client_token.iter().cloned().collect(),
         "dns-name" | "ip-address" => public_address(instance).into_iter().collect(),
         "hibernation-options.configured" => one("false"),

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::call::Call;
 use super::images::unavailable;
 use super::instance_reply::write_reservation;
-use super::run_disk::{RootRequest, read_mappings};
+use super::run_disk::{Disk, Disks, Ground, read_mappings};
 use super::run_hardware;
 use super::run_network::{self, Network};
 use super::tags::TagSpecs;
@@ -110,7 +110,7 @@ struct Launch {
     count: u32,
     key: Option<(String, String)>,
     network: Network,
-    root: RootRequest,
+    disks: Disks,
     user_data: Option<Vec<u8>>,
     metadata: MetadataOptions,
     on_shutdown: OnShutdown,
@@ -134,20 +134,13 @@ impl Launch {
         let kind = instance_type(&params, &image)?;
         let key = key(call, &params)?;
         let network = run_network::read(call)?;
-        let known = RootRequest {
-            size_gib: image.root.size_gib,
-            delete_on_termination: image.root.delete_on_termination,
-            performance: image.root.performance.clone(),
-            encrypted: image.root.encrypted,
-            kms_key: image.root.kms_key.clone(),
+        let region = call.region.name;
+        let ground = Ground {
+            region,
+            snapshots: &call.state().snapshots,
+            root_device: &image.root_device,
         };
-        let root = read_mappings(
-            &params,
-            call.region.name,
-            &image.root_device,
-            &image.root.snapshot,
-            known,
-        )?;
+        let disks = read_mappings(&params, ground, Disks::of(&image))?;
         let on_shutdown =
             match params.choice("InstanceInitiatedShutdownBehavior", &["stop", "terminate"])? {
                 Some("terminate") => OnShutdown::Terminate,
@@ -168,7 +161,7 @@ impl Launch {
             count,
             key,
             network,
-            root,
+            disks,
             user_data: user_data(&params)?,
             metadata: metadata_options(&params, image.imds_v2)?,
             on_shutdown,
@@ -200,8 +193,7 @@ impl Launch {
             addresses.push(self.addresses(call, &addresses)?);
         }
         for (index, (private_address, public_address)) in (0..).zip(addresses) {
-            let (id, volume) = (Resource::Instance.fresh(), Resource::Volume.fresh());
-            let disk = call.fleet.folder.disks().join(format!("{volume}.raw"));
+            let (id, root) = (Resource::Instance.fresh(), Resource::Volume.fresh());
             let instance = Instance {
                 id: id.clone(),
                 reservation: reservation.clone(),
@@ -227,7 +219,7 @@ impl Launch {
                     1,
                 ),
                 root_device: self.image.root_device.clone(),
-                root_volume: volume.clone(),
+                root_volume: root.clone(),
                 user_data: self.user_data.clone(),
                 client_token: token.map(str::to_owned),
                 request_digest: digest.to_owned(),
@@ -247,32 +239,23 @@ impl Launch {
                 ended: None,
                 reachable: false,
             };
-            let root = Volume {
-                id: volume.clone(),
-                size_gib: self.root.size_gib,
-                snapshot: self.image.root.snapshot.clone(),
-                zone: instance.zone.clone(),
-                performance: self.root.performance.clone(),
-                encrypted: self.root.encrypted,
-                kms_key: self.root.kms_key.clone(),
-                created: now,
-                attachment: Some(Attachment {
-                    instance: id.clone(),
-                    device: self.image.root_device.clone(),
-                    at: now,
-                    delete_on_termination: self.root.delete_on_termination,
-                }),
-                disk,
-            };
+            self.add_volume(
+                call,
+                &instance,
+                root,
+                &self.image.root_device,
+                &self.disks.root,
+            );
+            for (device, disk) in &self.disks.further {
+                self.add_volume(call, &instance, Resource::Volume.fresh(), device, disk);
+            }
             let state = call.state();
             self.tags.apply(state, Resource::Instance, &id);
-            self.tags.apply(state, Resource::Volume, &volume);
             self.tags
                 .apply(state, Resource::NetworkInterface, &instance.interface);
             if let Some(request) = &instance.spot_request {
                 self.tags.apply(state, Resource::SpotRequest, request);
             }
-            state.volumes.insert(volume, root);
             state.instances.insert(id.clone(), instance);
             call.order(Order::Launch {
                 region: region.clone(),
@@ -280,6 +263,37 @@ impl Launch {
             });
         }
         Ok(reservation)
+    }
+
+    fn add_volume(
+        &self,
+        call: &mut Call<'_>,
+        instance: &Instance,
+        id: String,
+        device: &str,
+        disk: &Disk,
+    ) {
+        let Disk { from, ebs } = disk;
+        let volume = Volume {
+            id: id.clone(),
+            size_gib: ebs.size_gib,
+            snapshot: from.clone(),
+            zone: instance.zone.clone(),
+            performance: ebs.performance.clone(),
+            encrypted: ebs.encrypted,
+            kms_key: ebs.kms_key.clone(),
+            created: call.now,
+            attachment: Some(Attachment {
+                instance: instance.id.clone(),
+                device: device.to_owned(),
+                at: call.now,
+                delete_on_termination: ebs.delete_on_termination,
+            }),
+            disk: call.fleet.folder.disks().join(format!("{id}.raw")),
+        };
+        let state = call.state();
+        self.tags.apply(state, Resource::Volume, &id);
+        state.volumes.insert(id, volume);
     }
 
     fn addresses(

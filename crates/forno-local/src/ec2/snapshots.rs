@@ -153,11 +153,7 @@ pub(super) fn delete_snapshot(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), 
     let snapshot = own_snapshot(call)?.clone();
     let id = snapshot.id.as_str();
     let state = call.state();
-    if let Some(image) = state
-        .images
-        .values()
-        .find(|image| image.root.snapshot == id)
-    {
+    if let Some(image) = state.images.values().find(|image| image.stands_on(id)) {
         return Err(ApiError::new(
             "InvalidSnapshot.InUse",
             format!("The snapshot {id} is currently in use by {}", image.id),

@@ -69,7 +69,7 @@ pub(super) fn describe_volumes(call: &mut Call<'_>, xml: &mut Xml) -> Result<(),
             .maybe("throughput", volume.performance.throughput)
             .text("volumeId", &volume.id)
             .text("size", volume.size_gib)
-            .text("snapshotId", &volume.snapshot)
+            .text("snapshotId", volume.snapshot.as_deref().unwrap_or_default())
             .text("availabilityZone", &volume.zone)
             .text("status", status(volume))
             .text("createTime", iso(volume.created))
@@ -118,7 +118,7 @@ fn filter_values(volume: &Volume, filter: &str) -> Vec<String> {
         "encrypted" => vec![volume.encrypted.to_string()],
         "multi-attach-enabled" => vec!["false".to_owned()],
         "size" => vec![volume.size_gib.to_string()],
-        "snapshot-id" => vec![volume.snapshot.clone()],
+        "snapshot-id" => volume.snapshot.iter().cloned().collect(),
         "status" => vec![status(volume).to_owned()],
         "volume-type" => vec![volume.performance.kind.clone()],
         _ => vec![volume.id.clone()],

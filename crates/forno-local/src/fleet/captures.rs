@@ -1,7 +1,6 @@
-//! CreateImage's copy: from the volume's disk to the snapshot's, with progress
-//! in the snapshot and the outcome in both snapshot and image.
+//! The copies of CreateImage and CopyImage: from disks to those of snapshots, with
+//! progress in each snapshot and the outcome in all of them and the image.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -10,7 +9,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::orders::{Capture, Fleet, lock};
+use super::orders::{Capture, Fleet, Part, lock};
 use crate::error::chain;
 use crate::faults::CaptureEnd;
 use crate::state::world::{ImageState, Reason, SnapshotState};
@@ -19,14 +18,19 @@ use crate::state::world::{ImageState, Reason, SnapshotState};
 const COPIED: u8 = 99;
 
 impl Fleet {
-    /// Copies a quiescent disk (or a live one, where the caller of CreateImage
-    /// asked for no reboot) and settles the snapshot and the image.
-    pub(super) async fn capture(self: Arc<Self>, capture: Capture, from: &Path) {
-        let cancel = lock(&self.captures)
-            .get(&capture.snapshot)
-            .cloned()
-            .unwrap_or_default();
-        let outcome = self.copy(&capture, from, &cancel).await;
+    /// Copies quiescent disks (or live ones, where the caller of CreateImage
+    /// asked for no reboot) and settles the snapshots and the image.
+    pub(super) async fn capture(self: Arc<Self>, capture: Capture) {
+        let first = capture.parts.first();
+        let cancel = first.and_then(|part| lock(&self.captures).get(&part.snapshot).cloned());
+        let cancel = cancel.unwrap_or_default();
+        let mut outcome = Ok(());
+        for part in &capture.parts {
+            outcome = self.copy(&capture.region, part, &cancel).await;
+            if outcome.is_err() {
+                break;
+            }
+        }
         if let Err(why) = outcome {
             return self
                 .settle(&capture, Some(Err(why.clone())), Some(Err(why)))
@@ -54,7 +58,9 @@ impl Fleet {
     /// Lets a capture whose copy is made end when its time has come, and as a
     /// plan of faults says.
     async fn ripen(&self, capture: &Capture) {
-        self.show_percent(capture, COPIED);
+        for part in &capture.parts {
+            self.show_percent(&capture.region, part, COPIED);
+        }
         match &capture.end {
             None => {
                 tokio::time::sleep_until(capture.snapshot_due).await;
@@ -85,10 +91,10 @@ impl Fleet {
             .await;
     }
 
-    fn show_percent(&self, capture: &Capture, percent: u8) {
+    fn show_percent(&self, region: &str, part: &Part, percent: u8) {
         self.store.change(|world| {
-            let region = world.region(&capture.region);
-            if let Some(snapshot) = region.snapshots.get_mut(&capture.snapshot) {
+            let region = world.region(region);
+            if let Some(snapshot) = region.snapshots.get_mut(&part.snapshot) {
                 snapshot.state = SnapshotState::Pending { percent };
             }
         });
@@ -96,21 +102,17 @@ impl Fleet {
 
     async fn copy(
         self: &Arc<Self>,
-        capture: &Capture,
-        from: &Path,
+        region: &str,
+        part: &Part,
         cancel: &CancellationToken,
     ) -> Result<(), Reason> {
         let to = self.store.read(|world| {
-            let snapshot = world
-                .regions
-                .get(&capture.region)?
-                .snapshots
-                .get(&capture.snapshot)?;
-            Some(snapshot.disk.clone())
+            let snapshots = &world.regions.get(region)?.snapshots;
+            Some(snapshots.get(&part.snapshot)?.disk.clone())
         });
         let to = to.ok_or_else(|| internal("the snapshot was deleted"))?;
         let seen = AtomicU8::new(0);
-        let (fleet, target) = (Arc::clone(self), capture.clone());
+        let (fleet, region, shown) = (Arc::clone(self), region.to_owned(), part.clone());
         let progress = move |progress: CopyProgress| {
             let percent = progress
                 .done
@@ -119,10 +121,10 @@ impl Fleet {
                 .unwrap_or(0);
             let percent = u8::try_from(percent).unwrap_or(COPIED).min(COPIED);
             if seen.swap(percent, Ordering::Relaxed) != percent {
-                fleet.show_percent(&target, percent);
+                fleet.show_percent(&region, &shown, percent);
             }
         };
-        forno_machine::copy_disk(from, &to, progress, cancel)
+        forno_machine::copy_disk(&part.from, &to, progress, cancel)
             .await
             .map_err(|error| internal(chain(&error)))
     }
@@ -139,7 +141,7 @@ impl Fleet {
         }
         let now = Timestamp::now();
         let last = of_image.is_some();
-        let orphan = self
+        let orphans = self
             .store
             .change_and_save(|world| {
                 let region = world.region(&capture.region);
@@ -152,29 +154,33 @@ impl Fleet {
                     };
                 }
                 let Some(outcome) = of_snapshot else {
-                    return false;
+                    return Vec::new();
                 };
-                let Some(snapshot) = region.snapshots.get_mut(&capture.snapshot) else {
-                    return true;
-                };
-                match outcome {
-                    Ok(()) => {
-                        snapshot.state = SnapshotState::Completed;
-                        snapshot.completed = Some(now);
+                let mut orphans = Vec::new();
+                for part in &capture.parts {
+                    let Some(snapshot) = region.snapshots.get_mut(&part.snapshot) else {
+                        orphans.push(&part.snapshot);
+                        continue;
+                    };
+                    match &outcome {
+                        Ok(()) => {
+                            snapshot.state = SnapshotState::Completed;
+                            snapshot.completed = Some(now);
+                        }
+                        Err(why) => snapshot.state = SnapshotState::Error(why.message.clone()),
                     }
-                    Err(why) => snapshot.state = SnapshotState::Error(why.message),
                 }
-                false
+                orphans
             })
             .await;
         if last {
-            lock(&self.captures).remove(&capture.snapshot);
+            let mut captures = lock(&self.captures);
+            for part in &capture.parts {
+                captures.remove(&part.snapshot);
+            }
         }
-        if orphan {
-            let disk = self
-                .folder
-                .disks()
-                .join(format!("{}.raw", capture.snapshot));
+        for snapshot in orphans {
+            let disk = self.folder.disks().join(format!("{snapshot}.raw"));
             let _ = fs_err::tokio::remove_file(disk).await;
         }
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use forno_machine::{Kind, Machine, MachineSpec, OffReason};
+use forno_machine::{DataDisk, Kind, Machine, MachineSpec, OffReason};
 use jiff::Timestamp;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{mpsc, watch};
@@ -22,7 +22,7 @@ use crate::endpoint::MACHINE_PORT;
 use crate::error::chain;
 use crate::imds;
 use crate::state::types::InstanceType;
-use crate::state::world::{Instance, InstanceState, OnShutdown, Reason};
+use crate::state::world::{Instance, InstanceState, OnShutdown, Reason, RegionState};
 
 /// How long a guest may take to power off before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_mins(2);
@@ -43,6 +43,16 @@ pub(super) struct Keeper {
     /// checks; of the machine that there is now.
     rise: Option<AbortHandle>,
     copies: JoinSet<()>,
+}
+
+/// The disk of a volume, before there is one.
+struct NewDisk {
+    /// That of its snapshot: `None` where it begins empty, and within where the snapshot
+    /// is gone.
+    from: Option<Option<PathBuf>>,
+    to: PathBuf,
+    bytes: u64,
+    is_root: bool,
 }
 
 /// Why a machine did not start, as an instance's state reason.
@@ -127,79 +137,99 @@ impl Keeper {
         }
     }
 
-    /// Makes the disk and answers metadata from then on.
+    /// Makes the disks and answers metadata from then on.
     async fn prepare(&self) -> Result<imds::Server, Reason> {
-        let internal = |why: String| Reason::new("Server.InternalError", why);
-        let plan = self.fleet.store.read(|world| {
+        let plans = self.fleet.store.read(|world| {
             let region = world.regions.get(&self.region)?;
-            let volume = region
-                .volumes
-                .get(&region.instances.get(&self.id)?.root_volume)?;
-            let from = region
-                .snapshots
-                .get(&volume.snapshot)
-                .map(|snapshot| snapshot.disk.clone());
-            Some((from, volume.disk.clone(), volume.size_gib))
+            let instance = region.instances.get(&self.id)?;
+            let volumes = region.volumes_of(instance).into_iter();
+            let plans = volumes.map(|(volume, _)| NewDisk {
+                from: volume.snapshot.as_ref().map(|id| {
+                    let snapshot = region.snapshots.get(id)?;
+                    Some(snapshot.disk.clone())
+                }),
+                to: volume.disk.clone(),
+                bytes: u64::from(volume.size_gib) << 30,
+                is_root: volume.id == instance.root_volume,
+            });
+            Some(plans.collect::<Vec<_>>())
         });
-        let Some((from, to, size_gib)) = plan else {
-            return Err(internal("the instance has no root volume".to_owned()));
-        };
-        let from = from.filter(|path| path.exists()).ok_or_else(|| {
-            Reason::new(
-                "Client.InvalidSnapshot.NotFound",
-                "The snapshot of the root volume does not exist",
-            )
-        })?;
-        forno_machine::copy_disk(&from, &to, |_| {}, &self.give_up)
-            .await
-            .map_err(|error| internal(chain(&error)))?;
-        if self.fleet.kind != Kind::Stub {
-            let bytes = u64::from(size_gib) << 30;
-            let grown =
-                tokio::task::spawn_blocking(move || forno_machine::grow_disk(&to, bytes)).await;
-            grown
-                .map_err(|error| internal(error.to_string()))?
-                .map_err(|error| internal(chain(&error)))?;
+        let plans = plans.filter(|plans| plans.iter().any(|plan| plan.is_root));
+        let plans = plans.ok_or_else(|| internal("the instance has no root volume"))?;
+        for plan in plans {
+            self.make_disk(plan).await?;
         }
         let dir = self.dir();
         fs_err::tokio::create_dir_all(&dir)
             .await
-            .map_err(|error| internal(error.to_string()))?;
+            .map_err(internal)?;
         imds::Server::start(
             &dir.join("imds.sock"),
             Arc::clone(&self.fleet.store),
             &self.region,
             &self.id,
         )
-        .map_err(|error| internal(error.to_string()))
+        .map_err(internal)
+    }
+
+    async fn make_disk(&self, plan: NewDisk) -> Result<(), Reason> {
+        let NewDisk {
+            from,
+            to,
+            bytes,
+            is_root,
+        } = plan;
+        match from {
+            None => {
+                fs_err::tokio::File::create(&to).await.map_err(internal)?;
+            }
+            Some(from) => {
+                let from = from.filter(|path| path.exists()).ok_or_else(|| {
+                    Reason::new(
+                        "Client.InvalidSnapshot.NotFound",
+                        "The snapshot of a volume does not exist",
+                    )
+                })?;
+                forno_machine::copy_disk(&from, &to, |_| {}, &self.give_up)
+                    .await
+                    .map_err(|error| internal(chain(&error)))?;
+            }
+        }
+        // The root of a stub is an archive.
+        if is_root && self.fleet.kind == Kind::Stub {
+            return Ok(());
+        }
+        tokio::task::spawn_blocking(move || forno_machine::grow_disk(&to, bytes))
+            .await
+            .map_err(internal)?
+            .map_err(|error| internal(chain(&error)))
     }
 
     /// Starts a machine on the disk; the instance is running once past the gate.
     async fn start(&mut self, gate: Gate) -> Result<(), NoStart> {
         self.settle_copies().await;
-        let failed = |why: String| NoStart(Reason::new("Server.InternalError", why));
-        let spec = self
-            .with(|instance| {
-                (
-                    instance.kind.clone(),
-                    instance.public_address,
-                    instance.private_address,
-                    instance.root_volume.clone(),
-                )
+        let failed = |why: String| NoStart(internal(why));
+        let (instance, data_disks) = self
+            .fleet
+            .store
+            .read(|world| {
+                let region = world.regions.get(&self.region)?;
+                let instance = region.instances.get(&self.id)?;
+                Some((instance.clone(), data_disks(region, instance)))
             })
             .ok_or_else(|| failed("the instance is gone".to_owned()))?;
-        let (kind, public_address, private_address, volume) = spec;
-        let kind =
-            InstanceType::find(&kind).ok_or_else(|| failed(format!("no instance type {kind}")))?;
+        let kind = InstanceType::find(&instance.kind)
+            .ok_or_else(|| failed(format!("no instance type {}", instance.kind)))?;
         let (vcpus, memory_mib) = self.fleet.limits.grant(&kind);
         let spec = MachineSpec {
             id: self.id.clone(),
             dir: self.dir(),
-            disk: self.disk(&volume),
+            disk: self.disk(&instance.root_volume),
+            data_disks,
             vcpus,
             memory_mib,
-            public_address,
-            private_address,
+            public_address: instance.public_address,
+            private_address: instance.private_address,
             imds_socket: self.dir().join("imds.sock"),
             services: vec![(MACHINE_PORT, self.fleet.folder.machines_socket())],
         };
@@ -333,21 +363,17 @@ impl Keeper {
     }
 
     async fn capture(&mut self, capture: Capture) {
-        let Some(volume) = self.with(|instance| instance.root_volume.clone()) else {
-            return;
-        };
-        let disk = self.disk(&volume);
         let fleet = Arc::clone(&self.fleet);
         if self.machine.is_none() || !capture.reboot {
             // Orders go on meanwhile; a start waits for the copy.
             self.copies
-                .spawn(async move { fleet.capture(capture, &disk).await });
+                .spawn(async move { fleet.capture(capture).await });
             return;
         }
         self.set(|instance| instance.reachable = false).await;
         match self.power_off(false, STOP_PATIENCE).await {
             Some(OffReason::GuestShutdown | OffReason::Killed) | None => {
-                fleet.capture(capture, &disk).await;
+                fleet.capture(capture).await;
             }
             Some(other) => {
                 let why = format!("the instance could not be shut down cleanly: {other}");
@@ -462,6 +488,24 @@ impl Keeper {
             })
             .await;
     }
+}
+
+fn internal(why: impl std::fmt::Display) -> Reason {
+    Reason::new("Server.InternalError", why)
+}
+
+/// The volumes that a machine has besides its root.
+fn data_disks(region: &RegionState, instance: &Instance) -> Vec<DataDisk> {
+    let volumes = region.volumes_of(instance).into_iter();
+    let further = volumes.filter(|(volume, _)| volume.id != instance.root_volume);
+    further
+        .map(|(volume, attachment)| DataDisk {
+            device: attachment.device.clone(),
+            // As Nitro shows the id of a volume to its guest.
+            serial: volume.id.replace('-', ""),
+            disk: volume.disk.clone(),
+        })
+        .collect()
 }
 
 /// Why nothing can be captured any more.

@@ -11,4 +11,4 @@ mod orders;
 pub(crate) use agent::{AGENT_VERSION, Agent, over};
 pub(crate) use burial::bury;
 pub(crate) use keeper::user_initiated;
-pub(crate) use orders::{Capture, Fleet, Order};
+pub(crate) use orders::{Capture, Fleet, Order, Part};

@@ -48,16 +48,13 @@ pub(crate) enum Order {
         instance: String,
         hard: bool,
     },
-    /// Copies the root volume into a snapshot.
+    /// Copies the volumes into snapshots.
     Capture {
         instance: String,
         capture: Capture,
     },
-    /// Copies a disk into a snapshot.
-    Copy {
-        from: PathBuf,
-        capture: Capture,
-    },
+    /// Copies disks that nothing changes into snapshots.
+    Copy(Capture),
     /// Gives up a capture that is under way.
     Abandon {
         snapshot: String,
@@ -78,17 +75,18 @@ impl Order {
             | Self::Reboot { instance }
             | Self::Terminate { instance, .. }
             | Self::Capture { instance, .. } => Some(instance),
-            Self::Copy { .. } | Self::Abandon { .. } | Self::RemoveDisk { .. } => None,
+            Self::Copy(_) | Self::Abandon { .. } | Self::RemoveDisk { .. } => None,
         }
     }
 }
 
-/// One CreateImage.
+/// One CreateImage or CopyImage.
 #[derive(Debug, Clone)]
 pub(crate) struct Capture {
     pub(crate) region: String,
     pub(crate) image: String,
-    pub(crate) snapshot: String,
+    /// The root's first.
+    pub(crate) parts: Vec<Part>,
     /// Whether a running machine is stopped for it.
     pub(crate) reboot: bool,
     /// How it ends, where a plan of faults says so.
@@ -97,6 +95,13 @@ pub(crate) struct Capture {
     pub(crate) snapshot_due: Instant,
     /// Before this the image is not available.
     pub(crate) image_due: Instant,
+}
+
+/// A disk to copy, and the snapshot that it becomes.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) from: PathBuf,
+    pub(crate) snapshot: String,
 }
 
 /// All machines of one endpoint.
@@ -225,8 +230,7 @@ impl Fleet {
                     mut capture,
                 } => {
                     capture.end = marks.capture_end();
-                    lock(&self.captures)
-                        .insert(capture.snapshot.clone(), self.closing.child_token());
+                    self.begin(&capture);
                     if !self.tell(&instance, Task::Capture(capture.clone())) {
                         let fleet = Arc::clone(self);
                         self.tasks.spawn(async move {
@@ -234,13 +238,12 @@ impl Fleet {
                         });
                     }
                 }
-                Order::Copy { from, mut capture } => {
+                Order::Copy(mut capture) => {
                     capture.end = marks.capture_end();
-                    lock(&self.captures)
-                        .insert(capture.snapshot.clone(), self.closing.child_token());
+                    self.begin(&capture);
                     let fleet = Arc::clone(self);
                     self.tasks
-                        .spawn(async move { fleet.capture(capture, &from).await });
+                        .spawn(async move { fleet.capture(capture).await });
                 }
                 Order::Abandon { snapshot } => {
                     if let Some(cancel) = lock(&self.captures).get(&snapshot) {
@@ -250,6 +253,13 @@ impl Fleet {
                 Order::RemoveDisk { disk } => self.remove_disk(disk),
             }
         }
+    }
+
+    /// From here on a capture can be given up, by any of its snapshots.
+    fn begin(&self, capture: &Capture) {
+        let cancel = self.closing.child_token();
+        let parts = capture.parts.iter();
+        lock(&self.captures).extend(parts.map(|part| (part.snapshot.clone(), cancel.clone())));
     }
 
     /// The end of what an instance's console has shown; `None` when its

@@ -135,6 +135,24 @@ fn folder<const N: usize>(entries: [(&str, Node); N]) -> Node {
     )
 }
 
+/// The root by both of its names; the others, counted from one.
+fn block_devices(state: &RegionState, instance: &Instance) -> Folder {
+    let short = |device: &str| value(device.trim_start_matches("/dev/"));
+    let mut devices: Folder = [
+        ("ami".to_owned(), short(&instance.root_device)),
+        ("root".to_owned(), value(&instance.root_device)),
+    ]
+    .into();
+    let further = state
+        .volumes_of(instance)
+        .into_iter()
+        .filter(|(volume, _)| volume.id != instance.root_volume);
+    for (number, (_, attachment)) in (1..).zip(further) {
+        devices.insert(format!("ebs{number}"), short(&attachment.device));
+    }
+    devices
+}
+
 fn metadata(region: Region, state: &RegionState, instance: &Instance, public: bool) -> Folder {
     let private_name = private_dns(instance.private_address, region.name);
     let groups: Vec<&str> = instance
@@ -154,13 +172,7 @@ fn metadata(region: Region, state: &RegionState, instance: &Instance, public: bo
         ("ami-manifest-path", value("(unknown)")),
         (
             "block-device-mapping",
-            folder([
-                (
-                    "ami",
-                    value(instance.root_device.trim_start_matches("/dev/")),
-                ),
-                ("root", value(&instance.root_device)),
-            ]),
+            Node::Folder(block_devices(state, instance)),
         ),
         ("hostname", value(&private_name)),
         ("instance-action", value("none")),

@@ -187,6 +187,9 @@ pub(crate) struct Image {
     pub(crate) arm: bool,
     pub(crate) root_device: String,
     pub(crate) root: ImageRoot,
+    /// The other volumes that its machines get, by device.
+    #[serde(default)]
+    pub(crate) further: BTreeMap<String, ImageVolume>,
     /// What it was made from.
     pub(crate) origin: Option<Origin>,
     pub(crate) public: bool,
@@ -271,6 +274,22 @@ pub(crate) enum ImageState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ImageRoot {
     pub(crate) snapshot: String,
+    #[serde(flatten)]
+    pub(crate) ebs: Ebs,
+}
+
+/// A volume that machines of an image get besides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ImageVolume {
+    /// `None`: it begins empty.
+    pub(crate) snapshot: Option<String>,
+    #[serde(flatten)]
+    pub(crate) ebs: Ebs,
+}
+
+/// What a volume of EBS is to be like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ebs {
     pub(crate) size_gib: u32,
     pub(crate) delete_on_termination: bool,
     pub(crate) performance: Performance,
@@ -341,7 +360,8 @@ pub(crate) enum SnapshotState {
 pub(crate) struct Volume {
     pub(crate) id: String,
     pub(crate) size_gib: u32,
-    pub(crate) snapshot: String,
+    /// What it began as; `None`: empty.
+    pub(crate) snapshot: Option<String>,
     pub(crate) zone: String,
     pub(crate) performance: Performance,
     pub(crate) encrypted: bool,
@@ -531,6 +551,31 @@ impl InstanceState {
     }
 }
 
+impl Image {
+    /// Its volumes, the root first, then by device: each with the snapshot that it begins
+    /// as, if any.
+    pub(crate) fn volumes(&self) -> impl Iterator<Item = (&str, Option<&str>, &Ebs)> {
+        let root = (
+            self.root_device.as_str(),
+            Some(self.root.snapshot.as_str()),
+            &self.root.ebs,
+        );
+        let further = self
+            .further
+            .iter()
+            .map(|(device, volume)| (device.as_str(), volume.snapshot.as_deref(), &volume.ebs));
+        std::iter::once(root).chain(further)
+    }
+
+    pub(crate) fn snapshots(&self) -> impl Iterator<Item = &str> {
+        self.volumes().filter_map(|(_, snapshot, _)| snapshot)
+    }
+
+    pub(crate) fn stands_on(&self, snapshot: &str) -> bool {
+        self.snapshots().any(|one| one == snapshot)
+    }
+}
+
 impl ImageState {
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -561,6 +606,14 @@ impl KeyKind {
 }
 
 impl Performance {
+    pub(crate) fn gp2() -> Self {
+        Self {
+            kind: "gp2".to_owned(),
+            iops: None,
+            throughput: None,
+        }
+    }
+
     /// What gp3 has when nothing else is said.
     pub(crate) fn gp3() -> Self {
         Self {
@@ -634,6 +687,23 @@ impl RegionState {
             Resource::Reservation => false,
         };
         there.then_some(resource)
+    }
+
+    /// The volumes of an instance, the root first, then by device.
+    pub(crate) fn volumes_of<'a>(
+        &'a self,
+        instance: &Instance,
+    ) -> Vec<(&'a Volume, &'a Attachment)> {
+        let mut attached: Vec<_> = self
+            .volumes
+            .values()
+            .filter_map(|volume| Some((volume, volume.attachment.as_ref()?)))
+            .filter(|(_, attachment)| attachment.instance == instance.id)
+            .collect();
+        attached.sort_by_key(|(volume, attachment)| {
+            (volume.id != instance.root_volume, &attachment.device)
+        });
+        attached
     }
 
     pub(crate) fn key_named(&self, name: &str) -> Option<&KeyPair> {

@@ -72,6 +72,43 @@ class Made(Case):
         self.ec2.delete_snapshot(SnapshotId=snapshot)
         self.refused("InvalidSnapshot.NotFound", self.ec2.delete_snapshot, SnapshotId=snapshot)
 
+    def test_with_further_volumes(self):
+        """Each has a snapshot, unless the call leaves it out; a copy copies them all."""
+        instance = self.running(BlockDeviceMappings=[
+            {"DeviceName": f"/dev/sd{letter}", "Ebs": {"VolumeSize": size, "VolumeType": "gp3", "DeleteOnTermination": True}}
+            for letter, size in (("f", 2), ("g", 3))])["InstanceId"]
+        image = self.ec2.create_image(
+            InstanceId=instance, Name=unique("image"), TagSpecifications=tags("snapshot", a="s"), BlockDeviceMappings=[
+                {"DeviceName": "/dev/sdf", "Ebs": {"DeleteOnTermination": False}},
+                {"DeviceName": "/dev/sdg", "NoDevice": ""},
+                {"DeviceName": "/dev/sdh", "Ebs": {"VolumeSize": 5}}])["ImageId"]
+        made = self.available(image)
+        self.terminate(instance)
+        shown = [(one["DeviceName"], one["Ebs"]["VolumeSize"], one["Ebs"]["DeleteOnTermination"], "SnapshotId" in one["Ebs"])
+                 for one in made["BlockDeviceMappings"]]
+        self.assertEqual(shown, [("/dev/xvda", 8, True, True), ("/dev/sdf", 2, False, True), ("/dev/sdh", 5, False, False)])
+        snapshots = [one["Ebs"]["SnapshotId"] for one in made["BlockDeviceMappings"][:2]]
+        for one in self.ec2.describe_snapshots(SnapshotIds=snapshots)["Snapshots"]:
+            self.assertEqual((one["State"], one["Tags"]), ("completed", [{"Key": "a", "Value": "s"}]))
+        found = self.ec2.describe_images(Filters=[{"Name": "block-device-mapping.snapshot-id", "Values": snapshots[1:]}])
+        self.assertEqual([one["ImageId"] for one in found["Images"]], [image])
+
+        copy = self.ec2.copy_image(SourceImageId=image, SourceRegion=self.ec2.meta.region_name, Name=unique("copy"),
+                                   Encrypted=True)["ImageId"]
+        copied = self.available(copy)["BlockDeviceMappings"]
+        self.assertEqual([(one["DeviceName"], one["Ebs"]["Encrypted"]) for one in copied],
+                         [("/dev/xvda", True), ("/dev/sdf", True), ("/dev/sdh", False)])
+        second = self.running(ImageId=image, BlockDeviceMappings=[
+            {"DeviceName": "/dev/sdf", "Ebs": {"DeleteOnTermination": True}}, {"DeviceName": "/dev/sdh", "NoDevice": ""}])
+        volumes = self.ec2.describe_volumes(
+            Filters=[{"Name": "attachment.instance-id", "Values": [second["InstanceId"]]}])["Volumes"]
+        self.assertEqual(sorted((one["Size"], one["SnapshotId"]) for one in volumes), [(2, snapshots[1]), (8, snapshots[0])])
+        self.terminate(second["InstanceId"])
+        self.refused("InvalidSnapshot.InUse", self.ec2.delete_snapshot, SnapshotId=snapshots[1])
+        gone = self.ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)["DeleteSnapshotResults"]
+        self.assertEqual([(one["SnapshotId"], one["ReturnCode"]) for one in gone], [(id, "success") for id in snapshots])
+        self.ec2.deregister_image(ImageId=copy, DeleteAssociatedSnapshots=True)
+
     def test_from_a_running_instance(self):
         instance = self.running()["InstanceId"]
         image = self.image(instance)

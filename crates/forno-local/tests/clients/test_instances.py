@@ -96,7 +96,10 @@ class Launching(Case):
             ("InstanceLimitExceeded", {"MinCount": 1000, "MaxCount": 1000}),
             ("InvalidParameterValue", {"UserData": "x" * 17000}),
             ("InvalidBlockDeviceMapping", {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 1}}]}),
-            ("Unsupported", {"BlockDeviceMappings": [{"DeviceName": "/dev/xvdb", "Ebs": {"VolumeSize": 1}}]}),
+            ("InvalidParameterValue", {"BlockDeviceMappings": [{"DeviceName": "data", "Ebs": {"VolumeSize": 1}}]}),
+            ("MissingParameter", {"BlockDeviceMappings": [{"DeviceName": "/dev/xvdb", "Ebs": {"VolumeType": "gp3"}}]}),
+            ("InvalidSnapshot.NotFound", {"BlockDeviceMappings": [
+                {"DeviceName": "/dev/xvdb", "Ebs": {"SnapshotId": "snap-0123456789abcdef0"}}]}),
             ("Unsupported", {"InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": "persistent"}}}),
             ("InvalidParameterValue", {"InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": {"MaxPrice": "cheap"}}}),
             ("Unsupported", {"Placement": {"Tenancy": "host"}}),
@@ -286,6 +289,28 @@ class Living(Case):
         self.assertEqual((left["State"], left["Attachments"]), ("available", []))
         self.ec2.delete_volume(VolumeId=volume)
         self.refused("InvalidVolume.NotFound", self.ec2.delete_volume, VolumeId=volume)
+
+    def test_further_volumes(self):
+        found = self.running(BlockDeviceMappings=[
+            {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 3}},
+            {"DeviceName": "/dev/sdg", "Ebs": {"VolumeSize": 200, "VolumeType": "st1", "DeleteOnTermination": True}},
+            {"DeviceName": "/dev/sdb", "VirtualName": "ephemeral0"}], TagSpecifications=tags("volume", who="v"))
+        instance = found["InstanceId"]
+        by_device = {one["DeviceName"]: one["Ebs"] for one in found["BlockDeviceMappings"]}
+        self.assertEqual(list(by_device), ["/dev/xvda", "/dev/sdf", "/dev/sdg"], "no type has an instance store")
+        self.assertEqual([one["DeleteOnTermination"] for one in by_device.values()], [True, False, True])
+        volume = self.ec2.describe_volumes(VolumeIds=[by_device["/dev/sdf"]["VolumeId"]])["Volumes"][0]
+        self.assertEqual((volume["Size"], volume["VolumeType"], volume["SnapshotId"], volume["Tags"]),
+                         (3, "gp2", "", [{"Key": "who", "Value": "v"}]))
+        found = self.ec2.describe_instances(
+            Filters=[{"Name": "block-device-mapping.device-name", "Values": ["/dev/sdg"]}])["Reservations"]
+        self.assertIn(instance, [one["InstanceId"] for each in found for one in each["Instances"]])
+        self.terminate(instance)
+        gone = by_device["/dev/sdg"]["VolumeId"]
+        self.refused("InvalidVolume.NotFound", self.ec2.describe_volumes, VolumeIds=[gone])
+        left, = self.ec2.describe_volumes(VolumeIds=[volume["VolumeId"]])["Volumes"]
+        self.assertEqual(left["State"], "available")
+        self.ec2.delete_volume(VolumeId=volume["VolumeId"])
 
     def test_filters(self):
         mark = unique("mark")

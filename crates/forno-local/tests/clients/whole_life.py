@@ -31,10 +31,10 @@ class WholeLife(Case):
         self.eventually(lambda: says("cloud-init status --wait >/dev/null; echo up") == "up", "ssh with the imported key")
         return says
 
-    def boot(self, image, key):
+    def boot(self, image, key, *volumes):
         found = self.running(ImageId=image, KeyName=key, MetadataOptions={"HttpTokens": "required"},
                              UserData="#!/bin/sh\necho told > /var/lib/user-data-ran\n",
-                             BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 10}}],
+                             BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 10}}, *volumes],
                              TagSpecifications=tags("instance", Name="whole life"))
         return found, self.reach(found)
 
@@ -83,7 +83,8 @@ class WholeLife(Case):
         with open(KEY + ".pub", encoding="ascii") as file:
             self.ec2.import_key_pair(KeyName=key, PublicKeyMaterial=file.read())
         self.addCleanup(self.ec2.delete_key_pair, KeyName=key)
-        first, says = self.boot(self.source(), key)
+        first, says = self.boot(self.source(), key, {
+            "DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "VolumeType": "gp3", "DeleteOnTermination": True}})
         self.assertEqual(says("cat /var/lib/user-data-ran"), "told")
         self.assertEqual(says("cloud-init query instance_id"), first["InstanceId"])
         self.assertEqual(says("cloud-init query region"), first["Placement"]["AvailabilityZone"][:-1])
@@ -96,6 +97,12 @@ class WholeLife(Case):
             lambda: self.ec2.describe_instance_status(InstanceIds=[first["InstanceId"]])["InstanceStatuses"][0][
                 "InstanceStatus"]["Status"] == "ok", "status checks")
         self.assertEqual(says("echo baked | sudo tee /etc/marker"), "baked")
+        token = "$(curl -sX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)"
+        asks = f'curl -fsH "X-aws-ec2-metadata-token: {token}" http://169.254.169.254/latest/meta-data/block-device-mapping'
+        self.assertEqual(says(f"{asks}/").split(), ["ami", "ebs1", "root"])
+        self.assertEqual(says(f"{asks}/ebs1"), "sdf")
+        self.assertEqual(says("lsblk -bndo SIZE /dev/sdf"), str(1 << 30))
+        self.assertEqual(says("sudo mkfs.ext4 -q /dev/sdf && sudo mount /dev/sdf /mnt && echo data | sudo tee /mnt/f"), "data")
         self.objects(says)
         self.session(first["InstanceId"])
         self.assertIn("login:", self.ec2.get_console_output(InstanceId=first["InstanceId"])["Output"])
@@ -108,6 +115,7 @@ class WholeLife(Case):
 
         second, says = self.boot(image, key)
         self.assertEqual(says("cat /etc/marker"), "baked")
+        self.assertEqual(says("sudo mount /dev/sdf /mnt && cat /mnt/f"), "data", "the other volume is in the image too")
         self.assertEqual(says("cloud-init query instance_id"), second["InstanceId"])
         # A guest that shuts itself down stops, and says why.
         says("sudo systemctl poweroff")

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use forno_machine::{Host, HostConfig, Kind, MachineSpec};
+use forno_machine::{DataDisk, Host, HostConfig, Kind, MachineSpec};
 
 fn main() -> ExitCode {
     let args = std::env::args_os().collect::<Vec<_>>();
@@ -18,10 +18,18 @@ fn main() -> ExitCode {
     };
     let kind = kind.to_str().and_then(|kind| kind.parse::<Kind>().ok());
     match (verb.to_str(), kind, rest) {
-        (Some("hold"), Some(kind), [run_dir, disk, imds, public]) => {
-            hold(kind, run_dir, disk, imds, public)
+        (Some("hold"), Some(kind), [run_dir, disk, imds, public, data @ ..]) => {
+            hold(kind, run_dir, disk, imds, public, data)
         }
         _ => ExitCode::from(2),
+    }
+}
+
+fn data_disk(path: &OsString) -> DataDisk {
+    DataDisk {
+        device: "/dev/sdf".to_owned(),
+        serial: "vol0123456789abcdef0".to_owned(),
+        disk: path.into(),
     }
 }
 
@@ -32,6 +40,7 @@ fn hold(
     disk: &OsString,
     imds: &OsString,
     public: &OsString,
+    data: &[OsString],
 ) -> ExitCode {
     let Ok(runtime) = tokio::runtime::Runtime::new() else {
         return ExitCode::FAILURE;
@@ -50,6 +59,7 @@ fn hold(
             id: format!("i-held-{kind}"),
             dir: run_dir.join("machine"),
             disk: disk.into(),
+            data_disks: data.iter().map(data_disk).collect(),
             vcpus: 1,
             memory_mib: 512,
             public_address: public.unwrap_or([127, 88, 1, 1].into()),

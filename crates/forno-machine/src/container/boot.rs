@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::data::{self, Held};
 use super::root::{RootDisk, explain_log};
 use crate::cgroup::Cgroups;
 use crate::guardian::{Exit, Guardian, Process, SignalName, Spawn};
@@ -33,6 +34,7 @@ pub(crate) struct Ground {
 /// Everything that a running container consists of.
 struct Parts {
     disk: RootDisk,
+    data: Vec<Held>,
     lease: Lease,
     /// What carries metadata requests out of its network.
     relay: Helper,
@@ -69,8 +71,15 @@ pub(crate) async fn launch(ground: Ground, spec: MachineSpec) -> Result<Machine,
     let ssh = choose_ssh_port(spec.public_address)?;
     let (life, machine) = Life::new(&spec, Kind::Container, ssh);
     let disk = RootDisk::prepare(&ground.guardian, &spec.disk).await?;
-    let lease = ground.vpc.join(&spec.id, spec.private_address, ssh).await?;
-    let commands = commands(&ground, &spec, &life, &disk, &lease);
+    let data = data::hold(&ground.guardian, &spec.dir, &spec.data_disks).await?;
+    let lease = match ground.vpc.join(&spec.id, spec.private_address, ssh).await {
+        Ok(lease) => lease,
+        Err(error) => {
+            data::release(&ground.guardian, data).await?;
+            return Err(error);
+        }
+    };
+    let commands = commands(&ground, &spec, &life, &disk, &data, &lease);
     let started = match commands {
         Ok(commands) => start(&ground, commands).await,
         Err(error) => Err(error),
@@ -85,11 +94,13 @@ pub(crate) async fn launch(ground: Ground, spec: MachineSpec) -> Result<Machine,
         Err(error) => {
             ground.vpc.leave(lease).await;
             ground.cgroups.remove(&spec.id);
+            data::release(&ground.guardian, data).await?;
             return Err(error);
         }
     };
     let mut parts = Parts {
         disk,
+        data,
         lease,
         relay,
         dialler,
@@ -129,6 +140,7 @@ fn commands(
     spec: &MachineSpec,
     life: &Life,
     disk: &RootDisk,
+    data: &[Held],
     lease: &Lease,
 ) -> Result<Commands, Error> {
     let namespace = text(&lease.namespace)?;
@@ -163,7 +175,12 @@ fn commands(
         .cgroups
         .make(&spec.id, spec.vcpus, spec.memory_mib)
         .map_err(|e| Error::io("cannot make a control group", e))?;
-    let guest = guest_command(spec, life, &target, namespace, &cgroups, mounting)?;
+    let mut guest = guest_command(spec, life, &target, namespace, &cgroups, mounting)?;
+    let options = guest.argv.iter().position(|arg| arg == "--boot");
+    guest.argv.splice(
+        options.map_or(0..0, |at| at..at),
+        data.iter().map(Held::bind),
+    );
     Ok(Commands {
         relay,
         dialler,
@@ -444,6 +461,7 @@ async fn take_apart(ground: &Ground, parts: Parts, id: &str) -> Result<(), Error
     end(&ground.guardian, parts.relay.process).await;
     end(&ground.guardian, parts.guest).await;
     ground.vpc.leave(parts.lease).await;
+    data::release(&ground.guardian, parts.data).await?;
     parts.disk.released().await?;
     ground.cgroups.remove(id);
     drop(fs_err::remove_dir(ground.run_dir.join("m").join(id)));

@@ -1,6 +1,7 @@
 //! Containers: the disk's own systemd under systemd-nspawn.
 
 mod boot;
+mod data;
 mod root;
 mod script;
 

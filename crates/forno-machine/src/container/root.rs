@@ -72,22 +72,26 @@ impl RootDisk {
         .into())
     }
 
-    /// Waits until the disk belongs to nobody any more. The file system lives on
-    /// as long as a guest's mount namespace does, which the kernel takes down a
-    /// moment after the guest's end.
     pub(super) async fn released(&self) -> Result<(), Error> {
-        let deadline = Instant::now() + RELEASE_DEADLINE;
-        while let Some(device) = loop_devices_of(&self.disk).first() {
-            if Instant::now() > deadline {
-                return Err(Error::new(
-                    ErrorKind::Disk,
-                    format!("{device} does not let go of {}", self.disk.display()),
-                ));
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
-        Ok(())
+        released(&self.disk).await
     }
+}
+
+/// Waits until the disk belongs to nobody any more. The file system lives on
+/// as long as a guest's mount namespace does, which the kernel takes down a
+/// moment after the guest's end.
+pub(super) async fn released(disk: &Path) -> Result<(), Error> {
+    let deadline = Instant::now() + RELEASE_DEADLINE;
+    while let Some(device) = loop_devices_of(disk).first() {
+        if Instant::now() > deadline {
+            return Err(Error::new(
+                ErrorKind::Disk,
+                format!("{device} does not let go of {}", disk.display()),
+            ));
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
 }
 
 const MOUNTING: &str = r#"
@@ -106,7 +110,7 @@ pub(super) fn explain_log(log: &Path) -> Option<Error> {
 
 /// Makes sure that nobody uses the disk. A device that is set up and not used
 /// is a remainder, and taken down.
-async fn claim(guardian: &Guardian, disk: &Path) -> Result<(), Error> {
+pub(super) async fn claim(guardian: &Guardian, disk: &Path) -> Result<(), Error> {
     let deadline = Instant::now() + CLAIM_DEADLINE;
     loop {
         let devices = loop_devices_of(disk);

@@ -183,6 +183,7 @@ mod tests {
             id: "i-1".to_owned(),
             dir: dir.join("m"),
             disk: dir.join("disk"),
+            data_disks: Vec::new(),
             vcpus: 1,
             memory_mib: 64,
             public_address: [127, 0, 0, 2].into(),

@@ -92,6 +92,18 @@ pub(super) fn command(
         ),
     );
     add("-device", "virtio-rng-pci".to_owned());
+    // As on Nitro: a controller each, whose serial number is the volume's.
+    for (number, data) in spec.data_disks.iter().enumerate() {
+        let file = comma(text(&data.disk)?);
+        add(
+            "-drive",
+            format!("if=none,id=data{number},format=raw,discard=unmap,file={file}"),
+        );
+        add(
+            "-device",
+            format!("nvme,drive=data{number},serial={}", data.serial),
+        );
+    }
     // A guest that restarts ends QEMU, which then says why, and is started
     // again: so every boot begins from the same state.
     argv.extend(["-no-reboot", "-nodefaults", "-no-user-config"].map(str::to_owned));
@@ -115,6 +127,7 @@ mod tests {
             id: "i-0123".to_owned(),
             dir: PathBuf::from("/m"),
             disk: PathBuf::from("/a,b/disk"),
+            data_disks: Vec::new(),
             vcpus: 2,
             memory_mib: 512,
             public_address: [127, 1, 2, 3].into(),

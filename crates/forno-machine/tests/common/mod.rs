@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use forno_machine::source::{self, SourceConfig, SourceDisk};
-use forno_machine::{Ended, Host, HostConfig, Kind, Machine, MachineSpec, Script, copy_disk};
+use forno_machine::{
+    DataDisk, Ended, Host, HostConfig, Kind, Machine, MachineSpec, Script, copy_disk,
+};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -138,12 +140,25 @@ impl Site {
             id,
             dir,
             disk,
+            data_disks: Vec::new(),
             vcpus: 2,
             memory_mib: 1024,
             public_address: Ipv4Addr::new(127, low.max(2), high, number),
             private_address,
             imds_socket,
             services: Vec::new(),
+        }
+    }
+
+    /// A disk of 1 GiB with nothing on it.
+    pub fn empty_disk(&self, name: &str) -> DataDisk {
+        let disk = self.dir.path().join(name);
+        fs_err::File::create(&disk).unwrap();
+        forno_machine::grow_disk(&disk, 1 << 30).unwrap();
+        DataDisk {
+            device: "/dev/sdf".to_owned(),
+            serial: "vol0123456789abcdef0".to_owned(),
+            disk,
         }
     }
 

@@ -1,7 +1,7 @@
 //! `[builder]` and `[prove]`: machines that EC2 would start.
 
 use super::Checks;
-use super::disk::check_disk;
+use super::disk::{check_disk, check_volumes};
 use super::files::Expect;
 use super::image::check_tags;
 use super::machine;
@@ -39,6 +39,7 @@ pub(super) fn check(
     machine::check(checks, &table.machine, &instance_types);
     let market = machine::market(checks, table.market, table.spot_max_price.as_deref());
     check_disk(checks, &["builder", "disk"], &table.disk);
+    check_volumes(checks, &table.volumes);
     let user = table.user.unwrap_or_else(|| "admin".to_owned());
     let user_fine = user.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && user.len() <= 32
@@ -71,6 +72,7 @@ pub(super) fn check(
     Builder {
         instance_types,
         disk: table.disk,
+        volumes: table.volumes,
         market,
         spot_max_price: table.spot_max_price,
         subnet_ids: table.subnet_ids,

@@ -4,8 +4,9 @@
 //! since September 2025).
 
 use super::Checks;
-use crate::diagnostic::Problem;
-use crate::model::{Disk, ImageDisk, VolumeType};
+use super::network::is_id;
+use crate::diagnostic::{Problem, Span};
+use crate::model::{DataVolume, Disk, ImageDisk, VolumeType};
 use crate::recipe::Builder;
 
 /// What one volume type allows.
@@ -45,6 +46,11 @@ const fn limits(kind: VolumeType) -> Limits {
             iops: None,
             throughput: None,
         },
+        VolumeType::St1 | VolumeType::Sc1 => Limits {
+            size: (125, 16_384),
+            iops: None,
+            throughput: None,
+        },
     }
 }
 
@@ -60,10 +66,112 @@ pub(super) fn check_image_disk(checks: &mut Checks<'_>, disk: &ImageDisk, builde
     check_disk(checks, &["image", "disk"], &disk);
 }
 
-/// `table` is where it stands.
+/// The root volume; `table` is where it stands.
 pub(super) fn check_disk(checks: &mut Checks<'_>, table: &[&str], disk: &Disk) {
     let root = checks.root;
     let place = |key: &str| root.place(&[table, &[key]].concat());
+    if matches!(disk.r#type, VolumeType::St1 | VolumeType::Sc1) {
+        checks.bad_at(
+            place("type"),
+            format!("EC2 cannot boot from {} volumes", disk.r#type.as_str()),
+            "gp3, gp2, io1, io2 or standard",
+        );
+        return;
+    }
+    check_values(checks, &place, disk);
+}
+
+/// `[[builder.volumes]]`.
+pub(super) fn check_volumes(checks: &mut Checks<'_>, volumes: &[DataVolume]) {
+    let table = checks.root.get("builder");
+    let Some(nodes) = table.and_then(|table| table.get("volumes")) else {
+        return;
+    };
+    for (index, (volume, node)) in volumes.iter().zip(nodes.items()).enumerate() {
+        let place = |key: &str| node.place(&[key]);
+        let device = volume.device.as_str();
+        if device.is_empty() {
+            checks.lacks(
+                node,
+                Problem::new("a volume lacks `device`")
+                    .help("name the device to which EC2 is to attach it, such as `/dev/sdf`"),
+            );
+        } else if !is_device(device) {
+            checks.bad_at(
+                place("device"),
+                format!("EC2 has no device `{device}`"),
+                "such as `/dev/sdf`, or `/dev/xvdf`",
+            );
+        } else if let Some(first) = volumes[..index].iter().position(|one| one.device == device) {
+            checks.bad(
+                Problem::new(format!("two volumes cannot both be `{device}`"))
+                    .at(place("device"))
+                    .label("the second one")
+                    .related(nodes.items()[first].place(&["device"]), "the first one"),
+            );
+        }
+        if let Some(id) = &volume.snapshot_id
+            && !is_id("snap-", id)
+        {
+            checks.bad_at(
+                place("snapshot_id"),
+                format!("`{id}` is not the id of a snapshot"),
+                "`snap-` and hexadecimal digits",
+            );
+        }
+        if volume.no_device {
+            let other = node
+                .entries()
+                .iter()
+                .find(|entry| !matches!(entry.key.as_str(), "device" | "no_device"));
+            if let Some(other) = other {
+                checks.bad(
+                    Problem::new("a volume that is left out is like nothing")
+                        .at(other.key_span.clone())
+                        .label("would not be used")
+                        .related(place("no_device"), "because of this"),
+                );
+            }
+            continue;
+        }
+        if !volume.in_image && !volume.delete_on_termination {
+            checks.bad(
+                Problem::new("what is not in the image stays with no machine of it")
+                    .at(place("delete_on_termination"))
+                    .label("would not be used")
+                    .related(place("in_image"), "because of this"),
+            );
+        }
+        let disk = Disk {
+            size: volume.size,
+            r#type: volume.r#type,
+            iops: volume.iops,
+            throughput: volume.throughput,
+            encrypted: volume.encrypted,
+            kms_key_id: volume.kms_key_id.clone(),
+        };
+        check_values(checks, &place, &disk);
+    }
+}
+
+/// A name that EC2 takes for a volume: `/dev/sdf`, `/dev/sdf1`, `/dev/xvdba`.
+fn is_device(name: &str) -> bool {
+    let letters = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase());
+    if let Some(rest) = name.strip_prefix("/dev/xvd") {
+        return matches!(rest.len(), 1 | 2) && letters(rest);
+    }
+    let Some(rest) = name.strip_prefix("/dev/sd") else {
+        return false;
+    };
+    let letter = rest.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = &rest[letter.len()..];
+    letter.len() == 1
+        && letters(letter)
+        && (number.is_empty() || number.parse().is_ok_and(|n: u8| (1..=15).contains(&n)))
+}
+
+/// `place` tells where a key of it stands.
+fn check_values(checks: &mut Checks<'_>, place: &dyn Fn(&str) -> Span, disk: &Disk) {
     let kind = disk.r#type.as_str();
     let limits = limits(disk.r#type);
     let size = disk.size.and_then(crate::units::Size::whole_gib);

@@ -78,7 +78,27 @@ pub(super) fn check(checks: &mut Checks<'_>, table: PublishTable, builder: &Buil
 /// EC2 says so only when all the work is done.
 fn check_encryption(checks: &mut Checks<'_>, publish: &Publish, builder: &Builder) {
     let disk = &builder.disk;
-    if !publish.is_shared() || !disk.encrypted {
+    let volumes = builder.volumes.iter();
+    let volumes = volumes
+        .filter(|volume| volume.in_image && !volume.no_device)
+        .map(|volume| {
+            let table = format!("builder.volumes ({})", volume.device);
+            (table, volume.encrypted, volume.kms_key_id.is_some())
+        });
+    // Of those in the image: what is like that, and whether it has a key.
+    let encrypted: Vec<(String, bool)> = std::iter::once((
+        "builder.disk".to_owned(),
+        disk.encrypted,
+        disk.kms_key_id.is_some(),
+    ))
+    .chain(volumes)
+    .filter(|(_, encrypted, _)| *encrypted)
+    .map(|(table, _, has_key)| (table, has_key))
+    .collect();
+    let Some((first, _)) = encrypted.first() else {
+        return;
+    };
+    if !publish.is_shared() {
         return;
     }
     let root = checks.root;
@@ -101,17 +121,17 @@ fn check_encryption(checks: &mut Checks<'_>, publish: &Publish, builder: &Builde
         checks.bad(
             Problem::new("an encrypted image cannot be public")
                 .at(place)
-                .label(
-                    "it is encrypted: `builder.disk.encrypted` is true, also where it is left out",
-                )
-                .help("set `builder.disk.encrypted = false`"),
+                .label(format!(
+                    "it is encrypted: `encrypted` of `{first}` is true, also where it is left out"
+                ))
+                .help(format!("set `encrypted = false` in `{first}`")),
         );
-    } else if disk.kms_key_id.is_none() {
+    } else if let Some((table, _)) = encrypted.iter().find(|(_, has_key)| !has_key) {
         checks.bad(
             Problem::new("an image that is encrypted with the account's default key cannot be shared")
                 .at(place)
                 .label("nobody else could use that key")
-                .help("name a key of yours, which those accounts may use, in `builder.disk.kms_key_id`, or set `builder.disk.encrypted = false`"),
+                .help(format!("name a key of yours, which those accounts may use, as `kms_key_id` of `{table}`, or set `encrypted = false` there")),
         );
     } else if let Some(region) = bare {
         checks.bad(

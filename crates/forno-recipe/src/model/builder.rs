@@ -36,6 +36,9 @@ pub(crate) struct BuilderTable {
     pub(crate) instance_types: Vec<String>,
     /// The root volume of the builder; the image gets one like it.
     pub(crate) disk: Disk,
+    /// Volumes besides the root, an entry `[[builder.volumes]]` each. They go with the
+    /// builder; the image has a snapshot of each unless it says otherwise.
+    pub(crate) volumes: Vec<DataVolume>,
     /// How machines are bought, tried in this order: with `["spot", "on-demand"]` every
     /// type in every subnet is asked for as a Spot Instance before one is paid in full.
     /// The image of a Spot Instance is made while that reboots: EC2 cannot stop it.
@@ -309,7 +312,72 @@ impl Default for Disk {
     }
 }
 
-/// Volume types that can hold a root file system (st1 and sc1 cannot).
+/// A volume besides the root. What is not said is as for `builder.disk`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[serde(default)]
+pub struct DataVolume {
+    /// The device to which EC2 attaches it, `/dev/sdf` to `/dev/sdp` by EC2's advice. On Nitro
+    /// types the machine calls it `/dev/nvme1n1` and on, its serial number is the volume's id.
+    /// A device that the source image has a volume at changes that volume.
+    pub device: String,
+    /// Its size, in whole GiB. Required unless there is `snapshot_id`, or the source image has
+    /// such a device; then it cannot be smaller than that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
+    /// The kind of volume; here also `st1` and `sc1`, of 125 GiB and more.
+    pub r#type: VolumeType,
+    /// Operations per second, in the ranges of `builder.disk.iops`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iops: Option<u32>,
+    /// MiB per second, in the ranges of `builder.disk.throughput`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throughput: Option<u32>,
+    /// Whether the volume is encrypted. `false` leaves it as its snapshot is.
+    pub encrypted: bool,
+    /// The KMS key to encrypt with (id, alias or ARN). Default: the account's own for EBS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kms_key_id: Option<String>,
+    /// The snapshot that it begins as. Default: that of the source image, or nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_id: Option<String>,
+    /// Whether the builder, and with it the image, goes without the volume that the source
+    /// image has at this device. Says all there is to say.
+    #[serde(skip_serializing_if = "is_false")]
+    pub no_device: bool,
+    /// Whether the image has it: a snapshot of what it holds at the end.
+    pub in_image: bool,
+    /// Whether, on machines of the image, it goes with its machine. The builder's always does.
+    pub delete_on_termination: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde calls"
+)]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+impl Default for DataVolume {
+    fn default() -> Self {
+        Self {
+            device: String::new(),
+            size: None,
+            r#type: VolumeType::Gp3,
+            iops: None,
+            throughput: None,
+            encrypted: true,
+            kms_key_id: None,
+            snapshot_id: None,
+            no_device: false,
+            in_image: true,
+            delete_on_termination: true,
+        }
+    }
+}
+
+/// Volume types; `st1` and `sc1` cannot hold a root file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VolumeType {
@@ -319,6 +387,8 @@ pub enum VolumeType {
     Io1,
     Io2,
     Standard,
+    St1,
+    Sc1,
 }
 
 impl VolumeType {
@@ -330,6 +400,8 @@ impl VolumeType {
             Self::Io1 => "io1",
             Self::Io2 => "io2",
             Self::Standard => "standard",
+            Self::St1 => "st1",
+            Self::Sc1 => "sc1",
         }
     }
 }

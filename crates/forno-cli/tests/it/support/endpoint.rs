@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use forno_aws::{
     Access, Gateway, ImageId, ImageState, Imds, Instance, InstanceId, InstanceState, Launch,
-    StaticCredentials, TagMatch, Tags,
+    StaticCredentials, TagMatch, Tags, Volumes,
 };
 use rustix::process::Signal;
 use tokio::runtime::Runtime;
@@ -85,7 +85,7 @@ impl Endpoint {
             public_address: None,
             key_name: None,
             user_data: Some(script.to_owned()),
-            volumes: Vec::new(),
+            volumes: Volumes::default(),
             instance_profile: None,
             spot: None,
             placement: forno_aws::Placement::default(),
