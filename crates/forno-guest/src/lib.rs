@@ -30,7 +30,7 @@ pub use error::{StepError, StepErrorKind};
 pub use guest::Guest;
 pub use packages::{Package, PackageManager};
 pub use ready::{CloudInit, ReadyOptions, ReadyReport};
-pub use seal::{Allowed, Finding, SealItem, SealOptions, SealReport, Unsearched};
+pub use seal::{Allowed, Finding, SealItem, SealOptions, SealReport, SealVolume, Unsearched};
 pub use step::{
     Action, Ansible, Assertion, CommandAssertion, Download, FileAssertion, FileKind, Local,
     Mismatch, OnFailure, PackageAssertion, PortAssertion, Protocol, Script, SecretValue,

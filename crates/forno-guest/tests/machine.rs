@@ -17,14 +17,14 @@ use std::time::Duration;
 use common::{shell, step, told};
 use forno_events::{Emitter, Event, StepId};
 use forno_guest::{
-    Action, Ansible, Assertion, Guest, PackageAssertion, ReadyOptions, SealOptions,
+    Action, Ansible, Assertion, Guest, PackageAssertion, ReadyOptions, SealOptions, SealVolume,
     ServiceAssertion, StepContext,
 };
 use forno_link::{
     AgentSocket, Auth, Command, HostKey, HostKeyPair, Identity, SshTarget, Watch, capture, connect,
 };
 use forno_machine::source::{self, SourceConfig};
-use forno_machine::{Host, HostConfig, Kind, Machine, MachineSpec, copy_disk};
+use forno_machine::{DataDisk, Host, HostConfig, Kind, Machine, MachineSpec, copy_disk};
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
@@ -93,7 +93,13 @@ enum HostKeyOf {
 }
 
 impl Site {
-    async fn boot(&self, number: u8, disk: PathBuf, keys: HostKeyOf) -> Builder {
+    async fn boot(
+        &self,
+        number: u8,
+        disk: PathBuf,
+        data_disks: Vec<DataDisk>,
+        keys: HostKeyOf,
+    ) -> Builder {
         let id = format!("i-{number:017x}");
         let dir = self.dir.path().join(&id);
         fs_err::create_dir_all(&dir).unwrap();
@@ -115,7 +121,7 @@ impl Site {
             id,
             dir,
             disk,
-            data_disks: Vec::new(),
+            data_disks,
             vcpus: 2,
             memory_mib: 1024,
             public_address: Ipv4Addr::new(127, low.max(2), high, number),
@@ -216,7 +222,19 @@ async fn a_machine_from_first_boot_to_seal() {
         .await
         .unwrap();
 
-    let first = site.boot(31, disk.clone(), HostKeyOf::Bake).await;
+    let data = ["/dev/sdf", "/dev/sdg", "/dev/sdh"].map(|device| {
+        let path = site.dir.path().join(device.replace('/', "."));
+        let disk = fs_err::File::create(&path).unwrap();
+        disk.set_len(1 << 26).unwrap();
+        DataDisk {
+            device: device.to_owned(),
+            serial: device.replace('/', ""),
+            disk: path,
+        }
+    });
+    let first = site
+        .boot(31, disk.clone(), data.into(), HostKeyOf::Bake)
+        .await;
     println!("ready");
     ready(&site, &first).await;
     println!("assertions");
@@ -248,8 +266,8 @@ async fn a_machine_from_first_boot_to_seal() {
     println!("two other machines");
     let [second, third] = copies;
     let (second, third) = tokio::join!(
-        site.boot(32, second, HostKeyOf::Machine),
-        site.boot(33, third, HostKeyOf::Machine)
+        site.boot(32, second, Vec::new(), HostKeyOf::Machine),
+        site.boot(33, third, Vec::new(), HostKeyOf::Machine)
     );
     let (one, other) = tokio::join!(
         another_machine(&second, &first.identity),
@@ -513,9 +531,24 @@ async fn seal(builder: &Builder) -> BTreeMap<String, String> {
     builder
         .say("echo x >/root/.bash_history; echo 'password hunter2-hunter2' >/etc/app.conf")
         .await;
+    // One volume is mounted, one is not, one has nothing on it, and one is not there.
+    builder
+        .say(
+            "for disk in f g; do
+               mkfs.ext4 -q /dev/sd$disk; mkdir -p '/srv/our data'; mount /dev/sd$disk '/srv/our data'
+               echo hunter2-hunter2 >'/srv/our data/token'
+               [ $disk = f ] || umount '/srv/our data'
+             done",
+        )
+        .await;
+    let volumes = ["/dev/sdf", "/dev/sdg", "/dev/sdh", "/dev/sdi"].map(|device| SealVolume {
+        device: device.to_owned(),
+        serial: device.replace('/', ""),
+    });
     let options = SealOptions {
         key_blobs: vec![builder.identity.public_blob()],
         secrets: vec!["hunter2-hunter2".into()],
+        volumes: volumes.into(),
         ..SealOptions::default()
     };
     let error = builder
@@ -525,16 +558,34 @@ async fn seal(builder: &Builder) -> BTreeMap<String, String> {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "secrets would be baked in:\n/etc/app.conf: a secret of this bake"
+        "secrets would be baked in:\n/dev/sdg/token: a secret of this bake\n\
+         /etc/app.conf: a secret of this bake\n/srv/our data/token: a secret of this bake"
     );
-    builder.say("rm /etc/app.conf").await;
+    builder
+        .say(
+            "rm /etc/app.conf '/srv/our data/token'; mount /dev/sdg /mnt; rm /mnt/token; umount /mnt",
+        )
+        .await;
     let begun = std::time::Instant::now();
     let report = builder.guest.seal(&options, &builder.ctx).await;
     let report = report.unwrap_or_else(|error| panic!("{}", told(&error)));
     println!("sealed in {:?}", begun.elapsed());
     assert_eq!(report.warnings, Vec::<String>::new());
     // Nothing on a stock Debian looks like a secret, and nothing is passed over.
-    assert!(report.allowed.is_empty() && report.unsearched.is_empty());
+    assert!(report.allowed.is_empty());
+    let unsearched = report.unsearched.iter();
+    let unsearched: Vec<_> = unsearched
+        .map(|file| (file.path.as_str(), file.why.as_str()))
+        .collect();
+    let told = [
+        ("/dev/sdh", "no file system is on it"),
+        ("/dev/sdi", "the machine does not show it"),
+    ];
+    assert_eq!(unsearched, told);
+    assert_eq!(
+        builder.say("mount | grep -c /dev/shm/forno || true").await,
+        "0"
+    );
     assert_eq!(builder.say(LEFT).await, "0");
     assert_eq!(builder.say("ls /dev/shm | grep forno || true").await, "");
     // The connection lives on, and so does sudo.

@@ -4,17 +4,20 @@
 use std::collections::BTreeSet;
 
 use forno_events::Severity;
-use forno_guest::{Allowed, SealItem, SealOptions, SealReport};
+use forno_guest::{Allowed, SealItem, SealOptions, SealReport, SealVolume};
 use forno_recipe::{Recipe, SealItem as Named};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::connect::{Connected, raced};
-use super::context::Context;
+use super::context::{Context, of_wait};
 use super::door::Door;
 use super::guest_steps::of_step;
 use crate::journal;
 use crate::plan::ids;
 use crate::{Error, ErrorKind};
+
+/// How long EC2 may take to say what the builder's volumes are.
+const DESCRIBED: std::time::Duration = std::time::Duration::from_mins(2);
 
 pub(super) async fn seal(ctx: &Context, builder: &Connected, door: &Door) -> Result<(), Error> {
     let step = ids::seal();
@@ -36,6 +39,7 @@ pub(super) async fn seal(ctx: &Context, builder: &Connected, door: &Door) -> Res
                 reason: allow.reason.clone(),
             })
             .collect(),
+        volumes: volumes(ctx, builder).await?,
     };
     let work = async {
         builder
@@ -59,6 +63,32 @@ pub(super) async fn seal(ctx: &Context, builder: &Connected, door: &Door) -> Res
     builder.link.close().await;
     super::connect::forget(ctx);
     Ok(())
+}
+
+/// The volumes that come into the image besides the root, as EC2 attached them.
+async fn volumes(ctx: &Context, builder: &Connected) -> Result<Vec<SealVolume>, Error> {
+    let devices: Vec<&str> = ctx.prepared.data_devices_of_image().collect();
+    if devices.is_empty() {
+        return Ok(Vec::new());
+    }
+    let id = &builder.machine.id;
+    let found = ctx
+        .wait(&ids::seal(), "EC2 to describe the builder", DESCRIBED)
+        .of(id)
+        .while_refused(
+            |error| error.kind().is_transient(),
+            || ctx.gateway.instance(id),
+        )
+        .await
+        .map_err(|error| of_wait(&error, ErrorKind::Seal))?;
+    let attached = found.into_iter().flat_map(|instance| instance.volumes);
+    Ok(attached
+        .filter(|(device, _)| devices.contains(&device.as_str()))
+        .map(|(device, id)| SealVolume {
+            device,
+            serial: id.as_str().replace('-', ""),
+        })
+        .collect())
 }
 
 /// What gives a secret away in a file.

@@ -59,6 +59,18 @@ impl Prepared {
         volumes
     }
 
+    /// Where the builder has volumes, besides the root, that come into the image.
+    pub(crate) fn data_devices_of_image(&self) -> impl Iterator<Item = &str> {
+        let named = &self.recipe.builder.volumes;
+        let of_source = data_devices(&self.source)
+            .filter(|device| named.iter().all(|volume| volume.device != *device));
+        let of_recipe = named
+            .iter()
+            .filter(|volume| volume.in_image && !volume.no_device)
+            .map(|volume| volume.device.as_str());
+        of_source.chain(of_recipe)
+    }
+
     /// The root volume that machines of the image get. What the recipe does not say is
     /// EC2's default, said here all the same: EC2 would take it from the builder's disk.
     fn image_root(&self) -> Option<Volume> {

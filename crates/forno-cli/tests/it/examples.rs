@@ -28,7 +28,8 @@ fn every_example_bakes() {
     let mut command = sandbox.forno(&["-C", directory, "bake", "--all", "--local"]);
     command.env("DEPLOY_TOKEN", "a token that nobody guesses");
     let baked = Running::start(command).finish().code(0);
-    endpoint.holds_only_images(recipes);
+    // One has a second volume.
+    endpoint.holds_only_images_on(recipes, recipes + 1);
     assert!(
         !baked.stderr.contains("a token that nobody guesses"),
         "{baked}"

@@ -22,7 +22,11 @@ fn an_image_of_a_container_bake_boots_as_a_virtual_machine() {
     sandbox.recipe(
         &Recipe::new("child")
             .from("base")
-            .with("[builder.timeouts]\nconnect = '30m'\nready = '30m'\nstop = '30m'\n")
+            .with("[builder.timeouts]\nconnect = '30m'\nready = '30m'\nstop = '30m'\n[[builder.volumes]]\ndevice = '/dev/sdf'\nsize = '1GiB'\n")
+            .shell(
+                "it has its other volume, by the number that EC2 gave it",
+                "disk=$(lsblk -dnro PATH,SERIAL | sed -n 's/ vol[0-9a-f]*$//p') && sudo mkfs.ext4 -q -L data $disk && sudo mount $disk /mnt && echo kept | sudo tee /mnt/file",
+            )
             .shell(
                 "it is a virtual machine with a kernel of its own",
                 "test \"$(systemd-detect-virt --container)\" = none && grep -qx container /etc/forno-made-by",
@@ -32,7 +36,8 @@ fn an_image_of_a_container_bake_boots_as_a_virtual_machine() {
             .shell(
                 "cloud-init found EC2, and nothing of the system failed",
                 "test \"$(cloud-init query cloud_name)\" = aws && test -z \"$(systemctl --failed --quiet --plain)\"",
-            ),
+            )
+            .test("name = 'so has a machine of the image'\nrun = 'mount LABEL=data /mnt && grep -x kept /mnt/file'\nsudo = true"),
     );
     sandbox
         .run(&["bake", "child", "--local", "--machine", "vm"])

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use forno_link::{Command, Exit, Link, Stdin, capture};
 use secrecy::ExposeSecret;
 
-pub use options::{Allowed, Finding, SealItem, SealOptions, SealReport, Unsearched};
+pub use options::{Allowed, Finding, SealItem, SealOptions, SealReport, SealVolume, Unsearched};
 
 use crate::assertion::matches;
 use crate::error::StepErrorKind;
@@ -30,6 +30,10 @@ pub(crate) async fn run(
 ) -> Result<SealReport, StepError> {
     crate::shell::sweep(link, ctx).await?;
     if let Some(home) = crate::stub::home(link, ctx).await? {
+        let options = &SealOptions {
+            volumes: Vec::new(),
+            ..options.clone()
+        };
         let scanned = scan(link, options, &home, ctx).await?;
         return Ok(SealReport {
             warnings: vec!["a stub has nothing to forget".into()],
@@ -117,7 +121,9 @@ async fn scan(
     root: &str,
     ctx: &StepContext,
 ) -> Result<Scanned, StepError> {
-    let command = Command::script(SCAN, [root])
+    let volumes = options.volumes.iter();
+    let volumes = volumes.flat_map(|volume| [volume.device.as_str(), volume.serial.as_str()]);
+    let command = Command::script(SCAN, std::iter::once(root).chain(volumes))
         .sudo(true)
         .stdin(Stdin::Bytes(Bytes::from(texts(options))))
         .public_stdin(ctx.public && options.secrets.is_empty());

@@ -79,6 +79,18 @@ pub struct SealOptions {
     pub secrets: Vec<SecretString>,
     /// Places where the scan may find something.
     pub allowed: Vec<Allowed>,
+    /// What comes into the image besides the root.
+    pub volumes: Vec<SealVolume>,
+}
+
+/// A volume besides the root, whose files are searched too. Where it is mounted nowhere,
+/// what is found has a path that begins with the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealVolume {
+    /// Where EC2 attached it, such as `/dev/sdf`.
+    pub device: String,
+    /// Its id without the dash, which is what a machine reads as its serial number.
+    pub serial: String,
 }
 
 /// A place where a find is no fault, and why.

@@ -1,5 +1,6 @@
 # Looks for what must not be in an image. $1: the folder that is the machine's
-# root (empty: this one). Texts that give a secret of the bake away come on
+# root (empty: this one); then, for each other volume that comes into the image, the
+# device where EC2 has it and its serial number. Texts that give a secret of the bake away come on
 # standard input, one a line. Says `find KIND<tab>PATH`, `unsearched WHY<tab>PATH`
 # or `more`, and never what it found.
 #
@@ -7,13 +8,19 @@
 # looked at closely. What packages bring is public: a file with the checksum that
 # its package gives is passed over, unless it holds a secret of the bake.
 root=$1
+shift
 largest=134217728
-export LC_ALL=C
+export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 umask 077
 base=/dev/shm
 if [ ! -d "$base" ] || [ ! -w "$base" ]; then base=/run; fi
 dir=$(mktemp -d "$base/forno.XXXXXXXX") || exit
-trap 'rm -rf -- "$dir"' EXIT
+leave() {
+  while IFS= read -r at; do umount -- "$at" || umount -l -- "$at"; done <"$dir/mounted"
+  rm -rf -- "$dir"
+}
+: >"$dir/mounted"
+trap leave EXIT
 trap 'exit 143' HUP INT TERM
 cat >"$dir/secrets" || exit
 
@@ -50,9 +57,68 @@ client-key-data
 WORDS
 cat "$dir/secrets" >>"$dir/words" || exit
 
+# What the kernel calls the volume that EC2 has at $1 and whose serial number is $2.
+node() {
+  for link in /dev/disk/by-id/*"$2"; do
+    if [ -b "$link" ]; then readlink -f "$link"; return; fi
+  done
+  if lsblk -dnro PATH,SERIAL 2>/dev/null | sed -n "s/ $2\$//p" | grep .; then return; fi
+  for name in "$1" "/dev/xvd${1#/dev/sd}"; do
+    if [ -b "$name" ]; then echo "$name"; return; fi
+  done
+  return 1
+}
+
+unsearched() { printf 'unsearched %s\t%s\n' "$1" "$2" >>"$dir/unsearched"; }
+
+# Where the whole file system on a device (its number, its name) is mounted.
+mounted() {
+  awk -v number="$1" -v name="$2" '{
+    for (i = 7; $i != "-" && i < NF; i++);
+    if ($4 == "/" && ($3 == number || $(i + 2) == name)) { print $5; exit }
+  }' /proc/self/mountinfo
+}
+
+# Where the files of a volume are. What is mounted nowhere is mounted to be read.
+volume() {
+  if ! node=$(node "$1" "$2"); then
+    unsearched 'the machine does not show it' "$1"
+    return
+  fi
+  # The volume, then what is within: in a container the kernel's names of it are not there.
+  lsblk -nro MAJ:MIN,PATH "$node" >"$dir/within"
+  while read -r number path; do
+    case $number in "$(lsblk -dnro MAJ:MIN "$node")") path=$node label=$1 ;; *) label=$1${path##*[!0-9]} ;; esac
+    at=$(mounted "$number" "$path")
+    if [ "$at" ]; then
+      # Blanks in it are told as \040.
+      printf '%b\n' "$at" >>"$dir/places"
+    elif [ "$(blkid -p -o value -s TYPE "$path")" ]; then
+      at=$dir/at$label
+      mkdir -p "$at"
+      if mount -o ro "$path" "$at" 2>"$dir/why"; then
+        echo "$at" | tee -a "$dir/mounted" >>"$dir/places"
+      elif [ "$(lsblk -nro PATH "$path" 2>/dev/null | wc -l)" -lt 2 ]; then
+        unsearched "$(tr '\n\t' '  ' <"$dir/why")" "$label"
+      fi
+    elif [ "$(wc -l <"$dir/within")" -lt 2 ]; then
+      unsearched 'no file system is on it' "$label"
+    fi
+  done <"$dir/within"
+}
+
+: >"$dir/unsearched"
+echo "${root:-/}" >"$dir/places"
+while [ $# -gt 1 ]; do
+  volume "$1" "$2"
+  shift 2
+done
+set --
+while IFS= read -r place; do set -- "$@" "$place"; done <"$dir/places"
+
 # Files that hold credentials by their name, whatever those look like.
 named() {
-  find "${root:-/}" -xdev \( -path "$root/proc" -o -path "$root/sys" -o -path "$root/dev" -o -path "$root/run" \) -prune \
+  find "$@" -xdev \( -path "$root/proc" -o -path "$root/sys" -o -path "$root/dev" -o -path "$root/run" \) -prune \
     -o -type f \( -size "+${largest}c" -fprint0 "$dir/large" -o -fprint0 "$dir/all" \) \
     \( -name .netrc -o -name _netrc -o -path "$root/etc/apt/auth.conf" -o -path "$root/etc/apt/auth.conf.d/*" \
     -o -name .git-credentials -o -name .npmrc -o -name .pypirc -o -path '*/.docker/config.json' -o -name .dockercfg \
@@ -99,7 +165,7 @@ if [ "$(holding -F -f "$dir/words" <"$dir/all" | tr '\0' '\n')" != "$dir/words" 
   exit 1
 fi
 
-named >"$dir/named"
+named "$@" >"$dir/named"
 holding -F -f "$dir/words" <"$dir/all" >"$dir/candidates"
 
 if [ -s "$dir/secrets" ]; then
@@ -176,6 +242,7 @@ public() {
 
 sort -u "$dir/found" | while IFS='	' read -r kind path; do
   [ "$kind" = 'a secret of this bake' ] || ! public "$path" || continue
+  path=${path#"$dir/at"}
   printf 'find %s\t%s\n' "$kind" "${path#"$root"}"
 done >"$dir/finds"
 head -n 500 "$dir/finds"
@@ -188,5 +255,6 @@ if grep -vE '^(grep|find): .+: .+' "$dir/said" >&2; then exit 1; fi
 {
   tr '\n\0' '?\n' <"$dir/large" | sed "s|^|unsearched larger than $((largest / 1048576)) MiB	|"
   sed -nE "s/^(grep|find): '?(.*[^'])'?: (.*)\$/unsearched \3	\2/p" "$dir/said" | grep -v '^unsearched No such file'
-} | sed "s|	$root/|	/|" | sort -u | head -n 50
+  cat "$dir/unsearched"
+} | sed "s|	$dir/at|	|; s|	$root/|	/|" | sort -u | head -n 50
 exit 0

@@ -179,7 +179,7 @@ fn commands(
     let options = guest.argv.iter().position(|arg| arg == "--boot");
     guest.argv.splice(
         options.map_or(0..0, |at| at..at),
-        data.iter().map(Held::bind),
+        data.iter().flat_map(Held::binds),
     );
     Ok(Commands {
         relay,

@@ -113,8 +113,9 @@ pub(super) async fn release(guardian: &Guardian, held: Vec<Held>) -> Result<(), 
 }
 
 impl Held {
-    /// The option by which the guest gets it.
-    pub(super) fn bind(&self) -> String {
-        format!("--bind={}:{}", self.device, self.name)
+    /// The options by which the guest gets it: as it was asked for, and as the kernel calls
+    /// it, which is where a search by label or UUID looks.
+    pub(super) fn binds(&self) -> [String; 2] {
+        [&self.name, &self.device].map(|name| format!("--bind={}:{name}", self.device))
     }
 }

@@ -187,9 +187,14 @@ impl Endpoint {
     /// Only so many images, each on its snapshot.
     #[track_caller]
     pub(crate) fn holds_only_images(&self, images: usize) {
+        self.holds_only_images_on(images, images);
+    }
+
+    /// The same where some have volumes besides the root.
+    pub(crate) fn holds_only_images_on(&self, images: usize, snapshots: usize) {
         let expected: BTreeMap<String, usize> = [
             ("image".to_owned(), images),
-            ("snapshot".to_owned(), images),
+            ("snapshot".to_owned(), snapshots),
         ]
         .into();
         assert_eq!(self.census(), expected, "{:?}", self.holds());
