@@ -37,7 +37,7 @@ pub struct RunOptions {
 #[derive(Clone, Debug)]
 enum Made {
     Image(ImageId),
-    /// It stays as it is: the newest finished image is the one.
+    /// It stays as it is, or was only tried: the newest finished image is the one.
     Nothing,
     Failed,
 }
@@ -249,11 +249,10 @@ async fn made_by(mut made: watch::Receiver<Option<Made>>) -> Made {
 
 fn what_is_made(result: &RunResult) -> Made {
     match result {
-        RunResult::Baked(report) if report.error.is_none() => report
-            .image_id
-            .as_deref()
-            .and_then(|id| ImageId::new(id).ok())
-            .map_or(Made::Failed, Made::Image),
+        RunResult::Baked(report) if report.error.is_none() => match &report.image_id {
+            Some(id) => ImageId::new(id.as_str()).map_or(Made::Failed, Made::Image),
+            None => Made::Nothing,
+        },
         RunResult::Baked(_) | RunResult::Refused { .. } => Made::Failed,
         RunResult::Unchanged { .. } => Made::Nothing,
     }

@@ -10,6 +10,7 @@ use forno_aws::Cidr;
 use forno_events::BakeId;
 use forno_recipe::Connect;
 use forno_saga::UndoPolicy;
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -17,6 +18,7 @@ pub struct Settings {
     pub home: PathBuf,
     /// What `--version` says; goes into manifests.
     pub forno_version: String,
+    pub goal: Goal,
     pub on_failure: OnFailure,
     /// Answers where a recipe or [`OnFailure::Ask`] wants a person asked.
     /// Without one, the answer is to fail and tear down.
@@ -45,6 +47,7 @@ impl Settings {
         Self {
             home: home.into(),
             forno_version: env!("CARGO_PKG_VERSION").to_owned(),
+            goal: Goal::Image,
             on_failure: OnFailure::Teardown,
             ask: None,
             ingress: Ingress::Auto,
@@ -71,6 +74,16 @@ impl Settings {
 pub struct Tools {
     pub ansible_playbook: Option<PathBuf>,
     pub ansible_galaxy: Option<PathBuf>,
+}
+
+/// What a bake is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Goal {
+    #[default]
+    Image,
+    /// Whether the recipe works: all that is done on a builder, and no image.
+    Trial,
 }
 
 /// What becomes of the builder when a bake fails.

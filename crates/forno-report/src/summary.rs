@@ -48,7 +48,7 @@ pub(crate) fn headline(theme: Theme, bake: &BakeView, finished: &Finished) -> St
                 line.push_str(&format!(" in {}", clean(&bake.region)));
             }
         }
-        (None, Outcome::Ok) => line.push_str(": done"),
+        (None, Outcome::Ok) => line.push_str(": it works; no image was asked for"),
         (None, Outcome::Skipped) => line.push_str(": nothing to do"),
         (None, Outcome::Cancelled) => line.push_str(": interrupted"),
         (None, Outcome::Failed | Outcome::Tolerated) => line.push_str(": failed"),

@@ -28,7 +28,7 @@ use super::{security_group, teardown};
 use crate::journal::{Hub, Journal, Masker, Past};
 use crate::manifest::Manifest;
 use crate::plan::{Prepared, ids};
-use crate::{BakeReport, Error, ErrorKind, ExitCode, OnFailure, Settings, folder, names};
+use crate::{BakeReport, Error, ErrorKind, ExitCode, Goal, OnFailure, Settings, folder, names};
 
 /// How long work may take to end by itself once it is cancelled. The first
 /// removal must be on its way within a second.
@@ -144,14 +144,15 @@ async fn see_through(ctx: &Context, from: From) -> BakeReport {
     // The point of no return: first in the ledger, so that this bake never
     // undoes its own image again.
     let worked = match surely(work(ctx, from, &total)).await {
-        Ok(proven) => match ctx.saga.keep(vec![proven.effect.clone()]).await {
-            Ok(()) => Ok(proven),
+        Ok(Some(proven)) => match ctx.saga.keep(vec![proven.effect.clone()]).await {
+            Ok(()) => Ok(Some(proven)),
             Err(error) => Err(Error::new(error)),
         },
-        Err(error) => Err(error),
+        tried_or_failed => tried_or_failed,
     };
     let (finished, mut error) = match worked {
-        Ok(proven) => {
+        Ok(None) => (None, None),
+        Ok(Some(proven)) => {
             let ended = match ctx.phase("finish", finish(ctx, &proven.image)).await {
                 Ok(()) => publish_phase(ctx, &proven.image).await,
                 Err(error) => Err(error),
@@ -238,8 +239,9 @@ async fn surely<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Er
         })
 }
 
-/// All phases up to the proof, as long as nobody stops them.
-async fn work(ctx: &Context, from: From, total: &Deadline) -> Result<Proven, Error> {
+/// All phases up to the proof, as long as nobody stops them; `None`: there was to be no
+/// image.
+async fn work(ctx: &Context, from: From, total: &Deadline) -> Result<Option<Proven>, Error> {
     let phases = phases(ctx, from);
     tokio::pin!(phases);
     let interrupted = || {
@@ -271,12 +273,15 @@ async fn work(ctx: &Context, from: From, total: &Deadline) -> Result<Proven, Err
     }
 }
 
-async fn phases(ctx: &Context, from: From) -> Result<Proven, Error> {
+async fn phases(ctx: &Context, from: From) -> Result<Option<Proven>, Error> {
     let (built, groups) = match from {
         From::Nothing => begin(ctx).await?,
         From::Builder => go_on(ctx).await?,
         From::Image => (None, taken::groups(ctx).await?),
     };
+    if ctx.prepared.goal == Goal::Trial {
+        return Ok(None);
+    }
     let packages = match &built {
         Some(built) => built.packages.clone(),
         None => check::listed(ctx).unwrap_or_default(),
@@ -301,11 +306,11 @@ async fn phases(ctx: &Context, from: From) -> Result<Proven, Error> {
         },
     );
     proven?;
-    Ok(Proven {
+    Ok(Some(Proven {
         effect,
         image,
         packages,
-    })
+    }))
 }
 
 /// Key, network and builder, made anew.
@@ -341,7 +346,7 @@ async fn go_on(ctx: &Context) -> Result<(Option<Built>, Vec<SecurityGroupId>), E
     let built = match taken {
         Taken::Working(running, door) => build(ctx, &door, &groups, Some(*running)).await?,
         Taken::Sealed { effect, id } => {
-            ctx.phase("capture", capture::stop(ctx, &id)).await?;
+            stop(ctx, &id).await?;
             Built {
                 effect,
                 id,
@@ -352,14 +357,14 @@ async fn go_on(ctx: &Context) -> Result<(Option<Built>, Vec<SecurityGroupId>), E
     Ok((Some(built), groups))
 }
 
-/// A builder that has done its work and stands still.
+/// A builder that has done its work, and stands still where it becomes an image.
 struct Built {
     effect: EffectId,
     id: InstanceId,
     packages: Vec<Package>,
 }
 
-/// To a stopped builder, again from the start when EC2 takes one away.
+/// To a builder that has done its work, again from the start when EC2 takes one away.
 async fn build(
     ctx: &Context,
     door: &Door,
@@ -410,8 +415,16 @@ async fn work_on(ctx: &Context, running: Running, door: &Door) -> Result<Vec<Pac
         .await?;
     ctx.phase("seal", seal::seal(ctx, &builder, door)).await?;
     drop(builder);
-    ctx.phase("capture", capture::stop(ctx, &id)).await?;
+    stop(ctx, &id).await?;
     Ok(packages)
+}
+
+/// A builder that becomes no image is terminated as it is.
+async fn stop(ctx: &Context, id: &InstanceId) -> Result<(), Error> {
+    match ctx.prepared.goal {
+        Goal::Image => ctx.phase("capture", capture::stop(ctx, id)).await,
+        Goal::Trial => Ok(()),
+    }
 }
 
 async fn groups(ctx: &Context) -> Result<Vec<SecurityGroupId>, Error> {

@@ -23,7 +23,7 @@ use super::view::{
     Candidate, Change, Network, Plan, PlannedSource, Preflight, SourceImage, Variable,
 };
 use crate::bake::user_data_fits;
-use crate::{Bakes, Error, ErrorKind, Settings, names};
+use crate::{Bakes, Error, ErrorKind, Goal, Settings, names};
 
 /// What a recipe starts from, as far as the run knows.
 #[derive(Clone, Debug)]
@@ -41,6 +41,7 @@ pub(crate) enum Base {
 pub(crate) struct Prepared {
     pub(crate) recipe: Arc<Recipe>,
     pub(crate) bake: BakeId,
+    pub(crate) goal: Goal,
     pub(crate) region: String,
     /// Whose credentials these are, where that could be asked.
     pub(crate) identity: Option<Identity>,
@@ -241,10 +242,13 @@ async fn settle(
     };
     let ami_name = render(&recipe.ami_name)?;
     check_ami_name(&ami_name)?;
-    let taken = gateway
-        .images_named(&ami_name)
-        .await
-        .map_err(ErrorKind::Planning)?;
+    let taken = match settings.goal {
+        Goal::Image => gateway
+            .images_named(&ami_name)
+            .await
+            .map_err(ErrorKind::Planning)?,
+        Goal::Trial => Vec::new(),
+    };
     if let Some(image) = taken.first() {
         return Err(Error::new(ErrorKind::Preflight(format!(
             "the name `{ami_name}` is taken by {} in {}",
@@ -276,7 +280,13 @@ async fn settle(
         description: recipe.description.as_ref().map(render).transpose()?,
         snapshot_tags: render_all(&recipe.snapshot_tags)?,
         builder_tags: render_all(&recipe.builder.tags)?,
-        steps: announce(recipe, survey.connect, survey.ground.groups.is_empty()),
+        steps: announce(
+            recipe,
+            settings.goal,
+            survey.connect,
+            survey.ground.groups.is_empty(),
+        ),
+        goal: settings.goal,
         recipe: Arc::clone(recipe),
         bake,
         region: gateway.region().to_owned(),
@@ -455,9 +465,11 @@ impl Prepared {
             launch,
         };
         let mut found = ask(gateway, &calls).await?;
-        found.extend(
-            super::publish::ask(gateway, &self.recipe, &self.source, &self.ami_name).await?,
-        );
+        if self.goal == Goal::Image {
+            found.extend(
+                super::publish::ask(gateway, &self.recipe, &self.source, &self.ami_name).await?,
+            );
+        }
         Ok(found)
     }
 
@@ -566,7 +578,12 @@ fn unsettled(
             recipe: base.to_owned(),
         },
         publish: recipe.publish.clone(),
-        steps: announce(recipe, survey.connect, survey.ground.groups.is_empty()),
+        steps: announce(
+            recipe,
+            Goal::Image,
+            survey.connect,
+            survey.ground.groups.is_empty(),
+        ),
         preflight: Vec::new(),
         warnings: survey.warnings,
     })

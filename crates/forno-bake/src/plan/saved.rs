@@ -19,7 +19,7 @@ use super::network::{Ground, Place};
 use super::prepare::{Prepared, facts, written};
 use super::steps::announce;
 use super::view::Change;
-use crate::Error;
+use crate::{Error, Goal};
 
 /// The version of the format.
 const PLAN_VERSION: u16 = 1;
@@ -28,6 +28,8 @@ const PLAN_VERSION: u16 = 1;
 pub(crate) struct Saved {
     v: u16,
     pub(crate) bake: BakeId,
+    #[serde(default)]
+    goal: Goal,
     pub(crate) recipe: RecipeSource,
     pub(crate) region: String,
     identity: Option<Identity>,
@@ -112,6 +114,7 @@ impl Prepared {
         Saved {
             v: PLAN_VERSION,
             bake: self.bake.clone(),
+            goal: self.goal,
             recipe: RecipeSource::of(&self.recipe),
             region: self.region.clone(),
             identity: self.identity.clone(),
@@ -141,9 +144,10 @@ impl Prepared {
         Ok(Self {
             user_data: written(recipe.builder.user_data.as_ref(), &facts)?,
             prove_user_data: written(recipe.prove.user_data.as_ref(), &facts)?,
-            steps: announce(&recipe, saved.connect, saved.groups.is_empty()),
+            steps: announce(&recipe, saved.goal, saved.connect, saved.groups.is_empty()),
             recipe,
             bake: saved.bake,
+            goal: saved.goal,
             region: saved.region,
             identity: saved.identity,
             started: saved.started,

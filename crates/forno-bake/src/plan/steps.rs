@@ -4,6 +4,8 @@
 use forno_events::{StepId, StepInfo};
 use forno_recipe::{Bucket, Connect, Recipe};
 
+use crate::Goal;
+
 /// The identifiers of steps, in the order of a bake.
 pub(crate) mod ids {
     use forno_events::StepId;
@@ -49,7 +51,12 @@ pub(crate) mod ids {
 }
 
 /// All steps of baking `recipe`.
-pub(super) fn announce(recipe: &Recipe, connect: Connect, makes_group: bool) -> Vec<StepInfo> {
+pub(super) fn announce(
+    recipe: &Recipe,
+    goal: Goal,
+    connect: Connect,
+    makes_group: bool,
+) -> Vec<StepInfo> {
     let mut steps = Vec::new();
     let mut add = |id: StepId, name: &str, phase: &str| {
         steps.push(StepInfo {
@@ -81,20 +88,22 @@ pub(super) fn announce(recipe: &Recipe, connect: Connect, makes_group: bool) -> 
     }
     add(ids::inventory(), "list the packages", "check");
     add(ids::seal(), "forget what must not be in the image", "seal");
-    add(ids::stop(), "stop the builder", "capture");
-    add(ids::image(), "make the image", "capture");
-    add(ids::prover(), "start a machine from the image", "prove");
-    add(
-        ids::prover_connect(),
-        "connect and wait until it is ready",
-        "prove",
-    );
-    for (index, test) in recipe.tests.iter().enumerate() {
-        add(ids::test(index), &test.name, "prove");
-    }
-    add(ids::finish(), "mark the image as finished", "prove");
-    if !recipe.publish.is_empty() {
-        add(ids::publish(), "publish the image", "publish");
+    if goal == Goal::Image {
+        add(ids::stop(), "stop the builder", "capture");
+        add(ids::image(), "make the image", "capture");
+        add(ids::prover(), "start a machine from the image", "prove");
+        add(
+            ids::prover_connect(),
+            "connect and wait until it is ready",
+            "prove",
+        );
+        for (index, test) in recipe.tests.iter().enumerate() {
+            add(ids::test(index), &test.name, "prove");
+        }
+        add(ids::finish(), "mark the image as finished", "prove");
+        if !recipe.publish.is_empty() {
+            add(ids::publish(), "publish the image", "publish");
+        }
     }
     add(ids::teardown(), "remove everything temporary", "teardown");
     steps

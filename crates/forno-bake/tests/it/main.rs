@@ -16,5 +16,6 @@ mod publish;
 mod resume;
 mod rig;
 mod sweep;
+mod trial;
 mod undo;
 mod volumes;

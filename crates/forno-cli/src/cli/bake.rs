@@ -24,6 +24,7 @@ Examples:
   forno bake base worker                     base first, then worker from it
   forno bake hello.toml                      a recipe by its file
   forno bake --all --if-changed              the nightly run; exit code 3: nothing to do
+  forno bake worker --no-image               do its steps and checks pass?
   forno bake worker --on-failure keep        then, in another terminal: forno shell
   forno bake worker --output json | jq .     for programs
   read -r image ami < <(forno bake worker --output quiet)")]
@@ -39,6 +40,10 @@ pub(crate) struct BakeArgs {
     /// Bake only what differs from its newest image, and say why
     #[arg(long)]
     pub(crate) if_changed: bool,
+
+    /// Only try: do all that is done on the builder, and make no image
+    #[arg(long)]
+    pub(crate) no_image: bool,
 
     /// What becomes of the builder of a failed bake
     #[arg(

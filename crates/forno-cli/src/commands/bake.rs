@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forno_bake::{
-    Bakes, Engine, ExitCode, Manifest, RunOptions, RunReport, RunResult, Settings, Tools,
+    Bakes, Engine, ExitCode, Goal, Manifest, RunOptions, RunReport, RunResult, Settings, Tools,
     packer_manifest,
 };
 use forno_recipe::{Recipe, Unset};
@@ -74,6 +74,9 @@ async fn bake(
     settings.parallel = arguments.parallel.into();
     settings.orphan_after = arguments.orphan_after;
     settings.connect = arguments.way.connect.map(Into::into);
+    if arguments.no_image {
+        settings.goal = Goal::Trial;
+    }
     settings.tools = tools;
     let engine = Engine::new(gateway, settings, ladder.clone());
     let renderer = stage::renderer(mode, context, &folders, recipes.len() > 1);
