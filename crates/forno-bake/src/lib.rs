@@ -43,5 +43,5 @@ pub use policy::{MOST_OF_A_MANAGED_POLICY, Policy, PolicyScope};
 pub use reach::{Tunnel, agent_shell, agent_terminal, tunnel};
 pub use report::{BakeReport, RunReport, RunResult};
 pub use resume::{Outlook, Resumption};
-pub use settings::{Answer, Ask, Goal, Ingress, OnFailure, Question, Settings, Tools};
+pub use settings::{About, Answer, Ask, Goal, Ingress, OnFailure, Question, Settings, Tools};
 pub use sweep::{Consent, Fate, Found, SweepOptions, SweepReport};

@@ -125,18 +125,27 @@ impl fmt::Debug for dyn Ask {
 #[derive(Clone, Debug)]
 pub struct Question {
     pub bake: BakeId,
-    /// The name of the step that failed.
+    /// The name of the step that it is about.
     pub step: String,
-    pub error: String,
+    pub about: About,
     /// What may be answered; always holds `TearDown`.
     pub answers: Vec<Answer>,
+}
+
+/// Why a person is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The step has failed.
+    Failure(String),
+    /// The recipe wants it, perhaps with a note.
+    Breakpoint(Option<String>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Try the step once more.
     Retry,
-    /// Go on as if it had worked.
+    /// Go on; after a failure as if there had been none.
     Continue,
     /// Fail, and leave the builder for a look at it.
     Keep,

@@ -4,7 +4,7 @@ use std::io::{BufRead, stdin};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use forno_bake::{Answer, Ask, Consent, Found, Question};
+use forno_bake::{About, Answer, Ask, Consent, Found, Question};
 use tokio::sync::Mutex;
 
 use crate::printer::Printer;
@@ -40,16 +40,25 @@ impl Ask for Terminal {
 
 fn converse(question: &Question, printer: Printer) -> Answer {
     let theme = printer.prose;
-    printer.say(&format!(
-        "{} {}: {} failed",
-        theme.failed(),
-        theme.strong(question.bake.image()),
-        question.step
-    ));
-    printer.labelled(&theme.bad("error:"), &question.error);
+    let image = theme.strong(question.bake.image());
+    match &question.about {
+        About::Failure(error) => {
+            let failed = theme.failed();
+            printer.say(&format!("{failed} {image}: {} failed", question.step));
+            printer.labelled(&theme.bad("error:"), error);
+        }
+        About::Breakpoint(note) => {
+            printer.say(&format!("{image}: waits at {}", question.step));
+            if let Some(note) = note {
+                printer.labelled(&theme.warn("note:"), note);
+            }
+            let shell = format!("`forno shell {}` looks into it", question.bake);
+            printer.labelled(&theme.warn("hint:"), &shell);
+        }
+    }
     loop {
         for answer in &question.answers {
-            let (key, what) = words(*answer);
+            let (key, what) = words(*answer, &question.about);
             printer.say(&format!("  {} {what}", theme.strong(key)));
         }
         let mut line = String::new();
@@ -58,27 +67,28 @@ fn converse(question: &Question, printer: Printer) -> Answer {
             Ok(0) | Err(_) => return Answer::TearDown,
             Ok(_) => {}
         }
-        if let Some(answer) = understood(&line, &question.answers) {
+        if let Some(answer) = understood(&line, question) {
             return answer;
         }
     }
 }
 
-fn words(answer: Answer) -> (&'static str, &'static str) {
+fn words(answer: Answer, about: &About) -> (&'static str, &'static str) {
     match answer {
         Answer::Retry => ("r", "try the step once more"),
-        Answer::Continue => ("c", "go on as if it had worked"),
+        Answer::Continue => match about {
+            About::Failure(_) => ("c", "go on as if it had worked"),
+            About::Breakpoint(_) => ("c", "go on"),
+        },
         Answer::Keep => ("k", "fail, and leave the builder for a look at it"),
         Answer::TearDown => ("t", "fail, and take everything down"),
     }
 }
 
-fn understood(line: &str, answers: &[Answer]) -> Option<Answer> {
+fn understood(line: &str, question: &Question) -> Option<Answer> {
     let line = line.trim().to_ascii_lowercase();
-    answers
-        .iter()
-        .copied()
-        .find(|answer| words(*answer).0 == line)
+    let mut answers = question.answers.iter().copied();
+    answers.find(|answer| words(*answer, &question.about).0 == line)
 }
 
 /// Somebody has said yes to everything beforehand.
@@ -187,10 +197,16 @@ mod tests {
 
     #[test]
     fn only_what_was_offered_is_understood() {
-        let answers = [Answer::Retry, Answer::TearDown];
-        assert_eq!(understood(" R\n", &answers), Some(Answer::Retry));
-        assert_eq!(understood("t", &answers), Some(Answer::TearDown));
-        assert_eq!(understood("k", &answers), None);
-        assert_eq!(understood("", &answers), None);
+        let question = Question {
+            bake: forno_events::BakeId::new("one"),
+            step: "build".to_owned(),
+            about: About::Failure(String::new()),
+            answers: vec![Answer::Retry, Answer::TearDown],
+        };
+        let understood = |line| understood(line, &question);
+        assert_eq!(understood(" R\n"), Some(Answer::Retry));
+        assert_eq!(understood("t"), Some(Answer::TearDown));
+        assert_eq!(understood("k"), None);
+        assert_eq!(understood(""), None);
     }
 }

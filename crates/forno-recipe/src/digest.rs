@@ -194,7 +194,7 @@ impl Files {
                         self.add(path, Used::Readable);
                     }
                 }
-                Action::Download(_) | Action::Reboot => {}
+                Action::Download(_) | Action::Reboot | Action::Breakpoint(_) => {}
             }
         }
         for data in [&recipe.builder.user_data, &recipe.prove.user_data] {

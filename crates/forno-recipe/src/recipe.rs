@@ -325,6 +325,8 @@ pub enum Action {
     /// On this machine; never as root.
     Local(Shell),
     Reboot,
+    /// With a note for the person who is asked.
+    Breakpoint(Option<Text>),
 }
 
 impl Action {
@@ -336,6 +338,7 @@ impl Action {
             Self::Ansible(_) => "ansible",
             Self::Local(_) => "local",
             Self::Reboot => "reboot",
+            Self::Breakpoint(_) => "breakpoint",
         }
     }
 }

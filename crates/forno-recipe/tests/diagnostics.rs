@@ -403,6 +403,23 @@ accounts = ["111122223333"]
 }
 
 #[test]
+fn breakpoints() {
+    let fixture = Fixture::below_head(
+        r#"
+[[step]]
+breakpoint = { note = "look" }
+attempts = 2
+on_failure = "continue"
+[[step]]
+breakpoint = { message = "look" }
+[[on_failure]]
+breakpoint = {}
+"#,
+    );
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
 fn publish() {
     let fixture = Fixture::below_head(
         r#"

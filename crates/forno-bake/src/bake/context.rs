@@ -20,7 +20,7 @@ use crate::error::CallError;
 use crate::journal::{Journal, millis};
 use crate::manifest::PhaseTime;
 use crate::plan::Prepared;
-use crate::{Answer, Error, ErrorKind, ExitCode, Question, Settings};
+use crate::{About, Answer, Error, ErrorKind, ExitCode, Question, Settings};
 
 pub(crate) struct Context {
     pub(crate) gateway: Gateway,
@@ -234,7 +234,7 @@ impl Context {
         let question = Question {
             bake: self.prepared.bake.clone(),
             step: String::new(),
-            error: self.journal.mask(&error.full()),
+            about: About::Failure(self.journal.mask(&error.full())),
             answers: vec![Answer::Keep, Answer::TearDown],
         };
         tokio::select! {

@@ -10,9 +10,9 @@ use secrecy::SecretString;
 
 use crate::{Error, ErrorKind};
 
-/// `folder` is where the recipe lies.
-pub(super) fn step(step: &recipe::Step, folder: &Path) -> guest::Step {
-    guest::Step {
+/// `folder` is where the recipe lies. `None`: it is nothing that is done to the guest.
+pub(super) fn step(step: &recipe::Step, folder: &Path) -> Option<guest::Step> {
+    Some(guest::Step {
         name: step.name.clone(),
         timeout: step.timeout.get(),
         attempts: step.attempts,
@@ -22,8 +22,8 @@ pub(super) fn step(step: &recipe::Step, folder: &Path) -> guest::Step {
             recipe::OnFailure::Continue => guest::OnFailure::Continue,
             recipe::OnFailure::Ask => guest::OnFailure::Ask,
         },
-        action: action(&step.action, folder),
-    }
+        action: action(&step.action, folder)?,
+    })
 }
 
 pub(super) fn check(check: &recipe::Check) -> guest::Step {
@@ -51,8 +51,8 @@ pub(super) fn test(test: &recipe::Test) -> guest::Step {
     }
 }
 
-fn action(action: &recipe::Action, folder: &Path) -> guest::Action {
-    match action {
+fn action(action: &recipe::Action, folder: &Path) -> Option<guest::Action> {
+    Some(match action {
         recipe::Action::Shell(one) => guest::Action::Shell(shell(one)),
         recipe::Action::Upload(one) => guest::Action::Upload(upload(one)),
         recipe::Action::Download(one) => guest::Action::Download(guest::Download {
@@ -62,7 +62,8 @@ fn action(action: &recipe::Action, folder: &Path) -> guest::Action {
         recipe::Action::Ansible(one) => guest::Action::Ansible(ansible(one)),
         recipe::Action::Local(one) => guest::Action::Local(local(one, folder)),
         recipe::Action::Reboot => guest::Action::Reboot,
-    }
+        recipe::Action::Breakpoint(_) => return None,
+    })
 }
 
 fn local(one: &recipe::Shell, folder: &Path) -> guest::Local {

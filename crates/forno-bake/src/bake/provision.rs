@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use forno_events::{BakeId, StepId};
+use forno_events::{BakeId, Event, Outcome, StepId};
 use forno_guest::{Decide, Decision, Step, StepError, StepReport};
+use forno_recipe::{Action, Text};
 
 use super::connect::{Connected, raced};
 use super::context::Context;
@@ -14,7 +15,7 @@ use super::machine::gone_after_all;
 use super::runs;
 use crate::journal::Journal;
 use crate::plan::ids;
-use crate::{Answer, Ask, Error, ErrorKind, OnFailure, Question};
+use crate::{About, Answer, Ask, Error, ErrorKind, OnFailure, Question};
 
 pub(super) async fn provision(ctx: &Context, builder: &Connected) -> Result<(), Error> {
     let file = &ctx.prepared.recipe.file;
@@ -25,13 +26,21 @@ pub(super) async fn provision(ctx: &Context, builder: &Connected) -> Result<(), 
         if ctx.has_passed(&id, &builder.machine.effect) {
             continue;
         }
+        if let Action::Breakpoint(note) = &one.action {
+            breakpoint(ctx, builder, &id, one, note.as_ref()).await?;
+            ctx.pass(&id, &builder.machine.effect).await?;
+            continue;
+        }
+        let Some(done) = step(one, folder) else {
+            continue;
+        };
         let name = one.name.clone();
         loop {
             let failed = |error| ErrorKind::Step {
                 step: name.clone(),
                 error,
             };
-            match run(ctx, builder, &id, &step(one, folder), failed).await {
+            match run(ctx, builder, &id, &done, failed).await {
                 Ok(_) => break,
                 // `--on-failure ask`: fix it by `forno shell`, and try again.
                 Err(error) if again(ctx, &name, &error).await => {}
@@ -79,6 +88,53 @@ pub(super) async fn run(
     }
 }
 
+/// Waits for the person who looks into the builder. Nightly there is none, and nothing to
+/// wait for.
+async fn breakpoint(
+    ctx: &Context,
+    builder: &Connected,
+    id: &StepId,
+    step: &forno_recipe::Step,
+    note: Option<&Text>,
+) -> Result<(), Error> {
+    let Some(ask) = &ctx.settings.ask else {
+        ctx.emitter.emit(Event::StepFinished {
+            step: id.clone(),
+            outcome: Outcome::Skipped,
+            attempt: 1,
+            elapsed_ms: 0,
+            message: Some("nobody can be asked here".to_owned()),
+        });
+        return Ok(());
+    };
+    let question = Question {
+        bake: ctx.prepared.bake.clone(),
+        step: step.name.clone(),
+        about: About::Breakpoint(note.map(|note| ctx.journal.mask(note.shown()))),
+        answers: vec![Answer::Continue, Answer::TearDown],
+    };
+    let failed = |error: &str| {
+        Error::new(ErrorKind::Step {
+            step: step.name.clone(),
+            error: error.to_owned(),
+        })
+    };
+    let work = async {
+        tokio::select! {
+            answer = ask.ask(question) => match answer {
+                Answer::Continue => Ok(()),
+                _ => Err(failed("ended by the person who was asked")),
+            },
+            () = tokio::time::sleep(step.timeout.get()) => {
+                Err(failed(&format!("nobody has answered within {}", step.timeout))
+                    .with_hint("give the step a longer `timeout`"))
+            }
+            () = ctx.cancel.cancelled() => Err(Error::cancelled("cancelled")),
+        }
+    };
+    ctx.step(id, raced(ctx, id, &builder.machine, work)).await
+}
+
 /// Whether a person wants the step tried once more.
 async fn again(ctx: &Context, step: &str, error: &Error) -> bool {
     let (OnFailure::Ask, Some(ask)) = (ctx.settings.on_failure, &ctx.settings.ask) else {
@@ -90,7 +146,7 @@ async fn again(ctx: &Context, step: &str, error: &Error) -> bool {
     let question = Question {
         bake: ctx.prepared.bake.clone(),
         step: step.to_owned(),
-        error: ctx.journal.mask(&error.full()),
+        about: About::Failure(ctx.journal.mask(&error.full())),
         answers: vec![Answer::Retry, Answer::Keep, Answer::TearDown],
     };
     let answer = tokio::select! {
@@ -116,7 +172,7 @@ impl Decide for Person {
         let question = Question {
             bake: self.bake.clone(),
             step: step.to_owned(),
-            error: self.journal.mask(&error.to_string()),
+            about: About::Failure(self.journal.mask(&error.to_string())),
             answers: vec![Answer::Retry, Answer::Continue, Answer::TearDown],
         };
         match self.ask.ask(question).await {

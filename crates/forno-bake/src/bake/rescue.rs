@@ -28,13 +28,16 @@ pub(super) async fn rescue(ctx: &Context, failure: &Error) {
     let file = &ctx.prepared.recipe.file;
     let folder = file.parent().unwrap_or(Path::new(""));
     for (index, one) in steps.iter().enumerate() {
+        let Some(done) = step(one, folder) else {
+            continue;
+        };
         let name = &one.name;
         let failed = |error| ErrorKind::Step {
             step: name.clone(),
             error,
         };
         let id = ids::on_failure(index);
-        match run(ctx, &machine, &id, &step(one, folder), failed).await {
+        match run(ctx, &machine, &id, &done, failed).await {
             Ok(_) => {}
             Err(error) if error.exit_code() == ExitCode::Interrupted => return,
             Err(error) => ctx.note(Severity::Warning, format!("on_failure: {error}")),

@@ -1,17 +1,17 @@
 //! A failed bake whose machine is kept for a look at it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forno_bake::{Answer, Ask, ExitCode, OnFailure, Question, RunOptions};
+use forno_bake::{About, Answer, Ask, BakeReport, ExitCode, OnFailure, Question, RunOptions};
 use forno_events::Event;
 use forno_link::{Auth, Command, Link as _, SshTarget, Watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::rig::{Rig, in_time, only, until};
+use crate::rig::{Rig, in_time, only, story, until};
 
 const FAILS: &str = r#"
 [[step]]
@@ -77,9 +77,8 @@ impl Ask for Once {
     async fn ask(&self, question: Question) -> Answer {
         assert_eq!(question.step, "fail");
         assert!(
-            question.error.contains("exit status 7"),
-            "{}",
-            question.error
+            matches!(&question.about, About::Failure(error) if error.contains("exit status 7")),
+            "{question:?}"
         );
         match self.0.fetch_add(1, Ordering::Relaxed) {
             0 => Answer::Retry,
@@ -106,4 +105,87 @@ async fn a_person_can_have_a_failed_step_tried_again() {
     assert_eq!(tries, 2);
     assert_eq!(rig.left().await, [""; 0]);
     rig.end().await;
+}
+
+/// Answers the same to everything, after a while that may be longer than anybody waits.
+struct Says {
+    answer: Answer,
+    after: Duration,
+    asked: Mutex<Vec<Question>>,
+}
+
+#[async_trait]
+impl Ask for Says {
+    async fn ask(&self, question: Question) -> Answer {
+        self.asked.lock().unwrap().push(question);
+        tokio::time::sleep(self.after).await;
+        self.answer
+    }
+}
+
+const BREAKPOINT: &str = r#"
+[vars]
+token = { from = "env:TOKEN", secret = true }
+[[step]]
+breakpoint = { note = "look at {{ vars.token }}" }
+timeout = "2s"
+[[step]]
+name = "after"
+shell = { run = "true" }
+[[test]]
+run = "true"
+"#;
+
+async fn stopped_at_breakpoint(
+    says: Option<(Answer, Duration)>,
+) -> (BakeReport, String, Vec<Question>) {
+    let mut rig = Rig::start().await;
+    let says = says.map(|(answer, after)| {
+        Arc::new(Says {
+            answer,
+            after,
+            asked: Mutex::default(),
+        })
+    });
+    rig.settings.ask = says.clone().map(|says| says as Arc<dyn Ask>);
+    let recipe = rig.recipe_with("one", BREAKPOINT, &[("token", "hunter2-hunter2")]);
+    let (report, events) = rig.bake(recipe).await;
+    let left = rig.left().await;
+    let images = usize::from(report.image_id.is_some());
+    assert_eq!(left.len(), 2 * images, "{left:?}");
+    rig.end().await;
+    let asked = says.map(|says| says.asked.lock().unwrap().clone());
+    (report, story(&events), asked.unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_breakpoint_waits_for_a_person_where_there_is_one() {
+    let soon = Duration::from_millis(10);
+    let (report, told, asked) = stopped_at_breakpoint(Some((Answer::Continue, soon))).await;
+    assert_eq!(report.exit_code(), ExitCode::Done, "{told}");
+    let [question] = &asked[..] else {
+        panic!("{asked:?}")
+    };
+    assert_eq!(question.answers, [Answer::Continue, Answer::TearDown]);
+    // As the recipe has it: a secret is not filled in.
+    let note = Some("look at {{ vars.token }}".to_owned());
+    assert_eq!(question.about, About::Breakpoint(note));
+    assert!(told.contains("step-01 ends: Ok"), "{told}");
+
+    let (report, told, _) = stopped_at_breakpoint(Some((Answer::TearDown, soon))).await;
+    assert_eq!(report.exit_code(), ExitCode::StepFailed, "{told}");
+    assert!(!told.contains("step-02"), "{told}");
+
+    let never = Duration::from_hours(1);
+    let (report, told, _) = stopped_at_breakpoint(Some((Answer::Continue, never))).await;
+    assert_eq!(report.exit_code(), ExitCode::StepFailed, "{told}");
+    let error = report.error.unwrap();
+    assert!(
+        error.to_string().contains("nobody has answered within 2s"),
+        "{error}"
+    );
+
+    let (report, told, _) = stopped_at_breakpoint(None).await;
+    assert_eq!(report.exit_code(), ExitCode::Done, "{told}");
+    assert!(told.contains("step-01 ends: Skipped"), "{told}");
 }

@@ -43,6 +43,10 @@ pub(super) fn check(
                     }
                     Action::Reboot
                 }
+                ActionEntry::Breakpoint(breakpoint) => {
+                    check_breakpoint(checks, node, list);
+                    Action::Breakpoint(breakpoint.note)
+                }
             };
             Some(Step {
                 name: entry.name.unwrap_or_else(|| step_name(&action)),
@@ -54,6 +58,25 @@ pub(super) fn check(
             })
         })
         .collect()
+}
+
+fn check_breakpoint(checks: &mut Checks<'_>, node: &Node, list: &str) {
+    if list == "on_failure" {
+        checks.bad_at(
+            node.key_place("breakpoint"),
+            "a machine where something failed waits for nobody",
+            "use `forno bake --on-failure ask`, or `keep`",
+        );
+    }
+    for key in ["attempts", "pause", "on_failure"] {
+        if node.get(key).is_some() {
+            checks.bad_at(
+                node.key_place(key),
+                format!("`{key}` has no meaning for a breakpoint"),
+                "it is answered, and that is all",
+            );
+        }
+    }
 }
 
 fn step_name(action: &Action) -> String {
@@ -68,6 +91,9 @@ fn step_name(action: &Action) -> String {
         Action::Download(download) => format!("download {}", download.from),
         Action::Ansible(ansible) => format!("playbook {}", file_name(&ansible.playbook)),
         Action::Reboot => "reboot".to_owned(),
+        Action::Breakpoint(note) => note
+            .as_ref()
+            .map_or_else(|| "breakpoint".to_owned(), first_line),
     }
 }
 

@@ -68,6 +68,9 @@ pub(crate) enum ActionEntry {
     Local(LocalEntry),
     /// Restarts the builder and waits until it is back with a new boot id.
     Reboot(RebootEntry),
+    /// Waits for the person at the terminal, who can look into the builder with
+    /// `forno shell` meanwhile. Where nobody can be asked it is skipped.
+    Breakpoint(BreakpointEntry),
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -212,3 +215,11 @@ pub(crate) struct AnsibleEntry {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct RebootEntry {}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[serde(default)]
+pub(crate) struct BreakpointEntry {
+    /// For the one who is asked: what there is to look at.
+    pub(crate) note: Option<Text>,
+}
