@@ -154,7 +154,7 @@ fn by_code(code: &str, error: &Error) -> Option<String> {
         "InvalidAMIID.Unavailable" => "the image was deregistered or is not available yet".to_owned(),
         "InvalidAMIID.Malformed" => "an image id looks like ami-0123456789abcdef0".to_owned(),
         "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => format!(
-            "the role or user lacks the permission for {}, or a policy of the organisation denies it; an encoded message is read by `aws sts decode-authorization-message`",
+            "the role or user lacks the permission for {}, or a policy of the organisation denies it",
             error.operation()
         ),
         "OptInRequired" => "open the image's page in AWS Marketplace with this account and accept its terms".to_owned(),

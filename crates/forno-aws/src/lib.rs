@@ -22,6 +22,7 @@ mod command;
 mod convert;
 #[cfg(feature = "kms")]
 mod data_key;
+mod denial;
 mod error;
 mod gateway;
 mod harmless;
@@ -56,6 +57,7 @@ pub use cidr::{Cidr, InvalidCidr};
 pub use command::{Invocation, InvocationOutput};
 #[cfg(feature = "kms")]
 pub use data_key::DataKey;
+pub use denial::{Denial, denial_code, without_denial_code};
 pub use error::{Error, Kind, Outcome};
 pub use gateway::Gateway;
 pub use identity::Identity;

@@ -108,7 +108,11 @@ impl Engine {
                 _ => Base::Find,
             };
             let recipe = Arc::new(recipe.clone());
-            plans.push(plan::plan(&self.cloud.gateway, &self.settings, &recipe, &base).await?);
+            let gateway = &self.cloud.gateway;
+            match plan::plan(gateway, &self.settings, &recipe, &base).await {
+                Ok(plan) => plans.push(plan),
+                Err(error) => return Err(error.decoded(gateway).await),
+            }
         }
         Ok(plans)
     }
@@ -169,9 +173,14 @@ impl Engine {
         options: RunOptions,
     ) -> RunResult {
         let image = recipe.name.clone();
-        Box::pin(self.begin(Arc::new(recipe), base, permits, options))
-            .await
-            .unwrap_or_else(|error| RunResult::Refused { image, error })
+        let begun = Box::pin(self.begin(Arc::new(recipe), base, permits, options)).await;
+        match begun {
+            Ok(result) => result,
+            Err(error) => RunResult::Refused {
+                image,
+                error: error.decoded(&self.cloud.gateway).await,
+            },
+        }
     }
 
     async fn begin(

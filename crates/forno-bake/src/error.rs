@@ -3,6 +3,7 @@
 
 use std::io;
 
+use forno_aws::Gateway;
 use forno_events::BakeId;
 use forno_saga::{EffectError, Failure, Happened, RunError};
 
@@ -81,9 +82,9 @@ pub enum ErrorKind {
     },
     #[error(transparent)]
     Secret(#[from] TooShort),
-    /// One of the others, whose own words hold a secret.
+    /// One of the others, whose own words are not to be shown.
     #[error("{message}")]
-    Masked { message: String, exit: ExitCode },
+    Reworded { message: String, exit: ExitCode },
     /// Another process works on the bake.
     #[error("{0} is alive: another forno works on it")]
     Alive(BakeId),
@@ -128,7 +129,7 @@ impl Error {
             K::Check { .. } => ExitCode::CheckFailed,
             K::Capture(_) => ExitCode::Capture,
             K::Publish(_) => ExitCode::Publish,
-            K::OutOfTime { exit, .. } | K::Masked { exit, .. } => *exit,
+            K::OutOfTime { exit, .. } | K::Reworded { exit, .. } => *exit,
             K::Cancelled(_) => ExitCode::Interrupted,
             K::Over { .. } => ExitCode::NothingToDo,
             K::Ledger(_) | K::Io { .. } | K::BaseFailed(_) | K::Alive(_) => ExitCode::Unexpected,
@@ -152,9 +153,30 @@ impl Error {
     }
 
     /// The same without secrets, for whoever shows it past the journal.
-    pub(crate) fn masked(mut self, journal: &Journal) -> Self {
+    pub(crate) fn masked(self, journal: &Journal) -> Self {
+        self.reworded(|text| journal.mask(text))
+    }
+
+    /// With what EC2 says only in code read out, as far as that is allowed.
+    pub(crate) async fn decoded(self, gateway: &Gateway) -> Self {
+        let full = self.full();
+        let Some(code) = forno_aws::denial_code(&full) else {
+            return self;
+        };
+        let said = match gateway.decode_denial(code).await {
+            Ok(denial) => denial.to_string(),
+            Err(error) => format!(
+                "why is told in code, and it could not be read out: {error}; whoever may does so by `aws sts \
+                 decode-authorization-message --query DecodedMessage --output text --encoded-message {code}`"
+            ),
+        };
+        self.reworded(forno_aws::without_denial_code)
+            .with_hint(said)
+    }
+
+    fn reworded(mut self, reword: impl Fn(&str) -> String) -> Self {
         use ErrorKind as K;
-        let mask = |text: &mut String| *text = journal.mask(text);
+        let mask = |text: &mut String| *text = reword(text);
         match &mut self.kind {
             K::Recipe(text)
             | K::Preflight(text)
@@ -174,21 +196,21 @@ impl Error {
             | K::Ledger(_)
             | K::Io { .. }
             | K::Secret(_)
-            | K::Masked { .. }
+            | K::Reworded { .. }
             | K::Alive(_)
             | K::Over { .. }
             | K::BaseFailed(_) => {}
         }
         if let Some(hint) = self.hint() {
-            let safe = journal.mask(&hint);
+            let safe = reword(&hint);
             if safe != hint {
                 self.hint = Some(safe);
             }
         }
         let (full, exit) = (self.full(), self.exit_code());
-        let message = journal.mask(&full);
+        let message = reword(&full);
         if message != full {
-            self.kind = K::Masked { message, exit };
+            self.kind = K::Reworded { message, exit };
         }
         self
     }

@@ -24,7 +24,7 @@ pub fn append(file: &Path, made: &[Manifest]) -> Result<(), Error> {
 
 fn append_as(file: &Path, made: &[Manifest], run: Uuid) -> Result<(), Error> {
     let failed = |error: &dyn std::fmt::Display| {
-        Error::new(ErrorKind::Masked {
+        Error::new(ErrorKind::Reworded {
             message: format!("cannot add to the manifest {}: {error}", file.display()),
             exit: ExitCode::Unexpected,
         })

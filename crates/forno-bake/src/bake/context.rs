@@ -70,7 +70,10 @@ impl Context {
         let (outcome, message) = match &result {
             Ok(_) => (Outcome::Ok, None),
             Err(error) if error.exit_code() == ExitCode::Interrupted => (Outcome::Cancelled, None),
-            Err(error) => (Outcome::Failed, Some(error.full())),
+            Err(error) => (
+                Outcome::Failed,
+                Some(forno_aws::without_denial_code(&error.full())),
+            ),
         };
         self.emitter.emit(Event::StepFinished {
             step: step.clone(),

@@ -525,6 +525,10 @@ async fn end(
             format!("the end of the bake is not recorded: {error}"),
         );
     }
+    let error = match error {
+        Some(error) => Some(error.decoded(&ctx.gateway).await),
+        None => None,
+    };
     let report = BakeReport {
         bake: ctx.prepared.bake.clone(),
         image: ctx.prepared.recipe.name.clone(),

@@ -219,6 +219,42 @@ async fn a_bake_without_one_of_them_does_not_come_about() {
     let (report, _) = rig.bake(recipe).await;
     assert_eq!(report.exit_code(), ExitCode::Capture, "{:?}", report.error);
     assert_eq!(rig.left().await, [""; 0]);
+    // What EC2 told in code is read out.
+    let error = report.error.unwrap();
+    assert!(error.full().contains("failure message: …"), "{error}");
+    let hint = error.hint().unwrap();
+    let whole =
+        "arn:aws:iam::123456789012:user/forno may not ec2:CreateImage on arn:aws:ec2:us-east-1:";
+    assert!(hint.starts_with(whole), "{hint}");
+    assert!(hint.contains("aws:RequestTag/forno:image = one"), "{hint}");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_that_may_not_be_read_out_is_handed_on() {
+    let rig = Rig::start().await;
+    fs_err::write(rig.path().join("images/large"), "small").unwrap();
+    let recipe = rig.recipe("one", PLAIN);
+    rig.endpoint().set_faults(FaultPlan::of([
+        Fault::of("ec2:RunInstances")
+            .with("DryRun", "true")
+            .every()
+            .error("UnauthorizedOperation"),
+        Fault::of("sts:DecodeAuthorizationMessage")
+            .every()
+            .error("AccessDenied"),
+    ]));
+    let planned = rig.engine().plan(&[recipe], RunOptions::default()).await;
+    let error = planned.expect_err("not allowed");
+    assert_eq!(error.exit_code(), ExitCode::Preflight, "{error}");
+    assert!(error.full().contains("failure message: …"), "{error}");
+    let hint = error.hint().unwrap();
+    assert!(
+        hint.contains("DecodeAuthorizationMessage in us-east-1 failed: AccessDenied"),
+        "{hint}"
+    );
+    let code = hint.rsplit_once("--encoded-message ").unwrap().1;
+    assert!(code.len() > 100, "{hint}");
     rig.end().await;
 }
 

@@ -75,7 +75,7 @@ fn known() -> impl Iterator<Item = (ServiceName, &'static str)> {
     let s3 = crate::s3::names().map(|name| (ServiceName::S3, name));
     ec2.chain(ssm)
         .chain(s3)
-        .chain([(ServiceName::Sts, crate::service::STS_ACTION)])
+        .chain(crate::service::STS_ACTIONS.map(|name| (ServiceName::Sts, name)))
         .chain([(ServiceName::SsmMessages, crate::channel::ACTION)])
 }
 

@@ -263,12 +263,15 @@ impl Default for Calls {
 }
 
 impl InjectedError {
+    /// What is said where a plan does not say it.
+    pub(crate) const MESSAGE: &str = "The plan of faults says so.";
+
     /// A code with the status that EC2 answers it with.
     pub fn new(code: &str) -> Self {
         Self {
             code: code.to_owned(),
             status: usual_status(code),
-            message: "The plan of faults says so.".to_owned(),
+            message: Self::MESSAGE.to_owned(),
         }
     }
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::denial;
 use crate::api::error::ApiError;
 use crate::credentials::Credentials;
-use crate::faults::{Asked, InjectedError, Marks, Moment, Regime, Reply, Strike};
+use crate::faults::{Asked, InjectedError, Marks, Moment, Regime, Reply, ServiceName, Strike};
 use crate::fleet::{Fleet, Order};
 use crate::ssm::Memory;
 use crate::state::store::Store;
@@ -99,7 +100,7 @@ impl Service {
                 return without_work(Reply::Reset, End::Answer(Answer::Reset));
             }
             Strike::Hang(Moment::Before) => return without_work(Reply::Held, End::Held),
-            Strike::Refuse(error) => Err(injected(error)),
+            Strike::Refuse(error) => Err(injected(asked, error)),
             Strike::None | Strike::Reset(Moment::After) | Strike::Hang(Moment::After) => {
                 work(met.marks.clone()).await
             }
@@ -143,6 +144,11 @@ impl Service {
     }
 }
 
-fn injected(error: &InjectedError) -> ApiError {
-    ApiError::new(error.code.clone(), error.message.clone()).with_status(error.status)
+fn injected(asked: &Asked, error: &InjectedError) -> ApiError {
+    let denied = asked.service == ServiceName::Ec2 && error.code == "UnauthorizedOperation";
+    let message = match error.message.as_str() {
+        InjectedError::MESSAGE if denied => denial::message(asked),
+        said => said.to_owned(),
+    };
+    ApiError::new(error.code.clone(), message).with_status(error.status)
 }

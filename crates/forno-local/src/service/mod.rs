@@ -3,6 +3,7 @@
 mod admin;
 mod auth;
 mod channel;
+mod denial;
 mod dispatch;
 mod ec2;
 mod http;
@@ -14,4 +15,4 @@ mod sts;
 pub(crate) use dispatch::Service;
 pub(crate) use http::{machine_router, router};
 pub(crate) use line::{Line, Lines};
-pub(crate) use sts::ACTION as STS_ACTION;
+pub(crate) use sts::ACTIONS as STS_ACTIONS;

@@ -21,6 +21,9 @@ class Access(Case):
         self.assertRegex(identity["Account"], r"^\d{12}$")
         self.assertTrue(identity["Arn"].startswith(f"arn:aws:iam::{identity['Account']}:"))
 
+    def test_codes_of_nobody(self):
+        self.refused("InvalidAuthorizationMessageException", client("sts").decode_authorization_message, EncodedMessage="eyJ4IjoxfQ")
+
     def test_presigned_request(self):
         url = client("sts").generate_presigned_url("get_caller_identity", HttpMethod="GET")
         with urllib.request.urlopen(url) as reply:
