@@ -17,6 +17,9 @@ pub(crate) fn find(recipes: &[Recipe], environment: &Environment) -> Result<Tool
             let Action::Ansible(ansible) = &step.action else {
                 continue;
             };
+            if ansible.on_builder {
+                continue;
+            }
             tools.ansible_playbook = Some(ansible_core("ansible-playbook", recipe, environment)?);
             if ansible.requirements.is_some() {
                 tools.ansible_galaxy = Some(ansible_core("ansible-galaxy", recipe, environment)?);

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::millis;
 use crate::error::StepErrorKind;
-use crate::shell::{Attempt, Held, Loose};
+use crate::shell::{Attempt, Held, Loose, Luggage};
 use crate::{
     Action, Decision, OnFailure, Package, ReadyOptions, ReadyReport, RunState, SealOptions,
-    SealReport, Step, StepContext, StepError, StepReport,
+    SealReport, Shell, Step, StepContext, StepError, StepReport,
 };
 
 /// For a connection that broke between two steps.
@@ -149,16 +149,29 @@ impl Guest {
                     .await?;
             }
             let link = &*self.link;
-            if let Action::Shell(shell) = &step.action {
+            let run = async |shell: &Shell, luggage: &Luggage| {
                 let attempt = Attempt {
                     number,
                     resume,
                     until: Instant::now() + step.timeout,
                     loose: &self.loose,
                 };
-                let (result, held) = crate::shell::run(&self.link, shell, &ctx, &attempt).await;
-                *slot = held;
-                return result;
+                crate::shell::run(&self.link, shell, luggage, &ctx, &attempt).await
+            };
+            match &step.action {
+                Action::Shell(shell) => {
+                    let (result, held) = run(shell, &Luggage::default()).await;
+                    *slot = held;
+                    return result;
+                }
+                Action::Ansible(ansible) if ansible.on_builder => {
+                    let (shell, luggage) = crate::ansible::pack(ansible)?;
+                    let (result, held) = run(&shell, &luggage).await;
+                    *slot = held;
+                    return result
+                        .map_err(|error| crate::ansible::of_playbook(error, &ansible.playbook));
+                }
+                _ => {}
             }
             if let Some(runs) = &ctx.runs {
                 runs.save(&RunState {

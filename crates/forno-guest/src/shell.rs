@@ -7,6 +7,7 @@
 //! should the connection break, another one carries on.
 
 mod follow;
+mod luggage;
 mod marks;
 mod run;
 mod told;
@@ -23,6 +24,7 @@ use crate::step::{Script, Shell};
 use crate::{RunState, StepContext, StepError};
 use follow::Follow;
 pub(crate) use follow::{Held, Loose};
+pub(crate) use luggage::Luggage;
 pub(crate) use run::{new_id, sweep};
 
 /// Runs a script that no run of its own is made for.
@@ -51,13 +53,16 @@ pub(crate) struct Attempt<'a> {
 pub(crate) async fn run(
     link: &Arc<dyn Link>,
     shell: &Shell,
+    luggage: &Luggage,
     ctx: &StepContext,
     attempt: &Attempt<'_>,
 ) -> (Result<(), StepError>, Option<Held>) {
     // One of which nothing was heard may not have begun, and then it begins now.
     let unheard = |state: &RunState| state.stdout == 0 && state.stderr == 0;
     let archive = if attempt.resume.is_none_or(unheard) {
-        match Prepared::new(shell, ctx).await.and_then(Prepared::detached) {
+        let prepared = Prepared::new(shell, ctx).await;
+        let prepared = prepared.and_then(|prepared| prepared.with(luggage));
+        match prepared.and_then(Prepared::detached) {
             Ok(archive) => Some(archive),
             Err(error) => return (Err(error), None),
         }
@@ -159,6 +164,11 @@ impl Prepared {
             public: ctx.public,
             archive,
         })
+    }
+
+    fn with(mut self, luggage: &Luggage) -> Result<Self, StepError> {
+        luggage.load(&mut self.archive).map_err(unsent)?;
+        Ok(self)
     }
 
     /// For a run of its own.

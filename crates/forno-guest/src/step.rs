@@ -130,14 +130,16 @@ pub struct Download {
     pub to: PathBuf,
 }
 
-/// A playbook, run by the `ansible-playbook` of this machine.
+/// A playbook, run by an `ansible-playbook`.
 #[derive(Clone, Debug)]
 pub struct Ansible {
     pub playbook: PathBuf,
+    /// By that of the machine, which must have one; else by that of this computer.
+    pub on_builder: bool,
     pub requirements: Option<PathBuf>,
     pub roles_path: Vec<PathBuf>,
     pub groups: Vec<String>,
-    /// Go to Ansible in a file that only this user can read.
+    /// Go to Ansible in a file that only its user can read.
     pub extra_vars: BTreeMap<String, SecretValue>,
     pub tags: Vec<String>,
     pub skip_tags: Vec<String>,

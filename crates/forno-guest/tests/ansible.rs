@@ -35,6 +35,7 @@ fn playbook(dir: &Path, text: &str) -> Ansible {
     fs_err::write(&path, text).unwrap();
     Ansible {
         playbook: path,
+        on_builder: false,
         requirements: None,
         roles_path: Vec::new(),
         groups: Vec::new(),
@@ -282,6 +283,15 @@ async fn roles_and_collections_are_fetched_and_kept() {
         .run(Action::Ansible(ansible.clone()))
         .await
         .unwrap_or_else(|e| panic!("{}", told(&e)));
+    // On the machine, which keeps nothing.
+    let there = Ansible {
+        on_builder: true,
+        ..ansible.clone()
+    };
+    bench
+        .run(Action::Ansible(there))
+        .await
+        .unwrap_or_else(|e| panic!("{}", told(&e)));
     // Kept: the source is not needed any more.
     fs_err::remove_dir_all(&role).unwrap();
     bench
@@ -289,8 +299,8 @@ async fn roles_and_collections_are_fetched_and_kept() {
         .await
         .unwrap_or_else(|e| panic!("{}", told(&e)));
     let lines = bench.lines(Stream::Stdout).join("\n");
-    assert_eq!(lines.matches("from a role").count(), 2, "{lines}");
-    assert_eq!(lines.matches("from here").count(), 2, "{lines}");
+    assert_eq!(lines.matches("from a role").count(), 3, "{lines}");
+    assert_eq!(lines.matches("from here").count(), 3, "{lines}");
 
     bench.ctx.cache = None;
     let error = bench.run(Action::Ansible(ansible)).await.unwrap_err();
@@ -477,4 +487,86 @@ async fn a_play_through_forno_s_own_link_is_cancelled_whole() {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     panic!("{} still runs", there.display());
+}
+
+#[tokio::test]
+async fn a_playbook_that_runs_on_the_machine_has_all_it_needs_with_it() {
+    let bench = bench!();
+    let place = tempfile::tempdir().unwrap();
+    let tasks_of_role = place.path().join("roles/beside/tasks");
+    fs_err::create_dir_all(&tasks_of_role).unwrap();
+    fs_err::create_dir(place.path().join(".git")).unwrap();
+    fs_err::write(place.path().join(".git/config"), "x").unwrap();
+    let role = "- name: beside\n  ansible.builtin.debug: { msg: from the role beside }\n";
+    fs_err::write(tasks_of_role.join("main.yml"), role).unwrap();
+    let target = bench.dir().join("made on the machine");
+    let text = r#"
+- hosts: web
+  gather_facts: false
+  roles: [beside]
+  tasks:
+    - name: what is there
+      ansible.builtin.command: { cmd: ls -A, chdir: "{{ playbook_dir }}" }
+      register: there
+      changed_when: false
+    - name: write
+      ansible.builtin.copy: { content: "{{ token }} {{ there.stdout_lines | join(',') }}", dest: "{{ place }}", mode: "0640" }
+      no_log: true
+    - name: not this one
+      ansible.builtin.command: "false"
+      tags: [never_this]
+"#;
+    let mut ansible = playbook(place.path(), text);
+    ansible.on_builder = true;
+    ansible.groups = vec!["web".into()];
+    ansible.skip_tags = vec!["never_this".into()];
+    ansible.extra_vars.extend([
+        ("token".to_owned(), SecretValue("hunter2-hunter2".into())),
+        (
+            "place".to_owned(),
+            SecretValue(target.to_str().unwrap().into()),
+        ),
+    ]);
+    bench
+        .run(Action::Ansible(ansible.clone()))
+        .await
+        .unwrap_or_else(|e| panic!("{}", told(&e)));
+    let made = fs_err::read_to_string(&target).unwrap();
+    assert_eq!(made, "hunter2-hunter2 play.yml,roles");
+    let lines = bench.lines(Stream::Stdout).join("\n");
+    assert!(lines.contains("from the role beside"), "{lines}");
+    assert!(!lines.contains("hunter2"), "{lines}");
+    // Nothing of it is left in the machine's memory.
+    let memory = fs_err::read_dir("/dev/shm").unwrap().flatten();
+    let runs = memory.filter_map(|users| fs_err::read_dir(users.path()).ok());
+    let mut runs = runs.flatten().flatten();
+    assert!(!runs.any(|run| run.path().join("play").exists()));
+
+    let fails =
+        "- hosts: all\n  gather_facts: false\n  tasks: [{ ansible.builtin.command: 'false' }]\n";
+    let nobody = "- hosts: nobody\n  tasks: [{ ansible.builtin.debug: {} }]\n";
+    for (text, words, hint) in [
+        (fails, "play.yml on the machine: exit status 2", None),
+        (
+            nobody,
+            "the playbook did nothing",
+            Some("compare with the playbook's `hosts:`"),
+        ),
+    ] {
+        let mut ansible = playbook(place.path(), text);
+        ansible.on_builder = true;
+        let error = bench.run(Action::Ansible(ansible)).await.unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        let told = error.hint.unwrap_or_default();
+        assert!(hint.is_none_or(|hint| told.contains(hint)), "{told}");
+    }
+    ansible.env.insert("PATH".to_owned(), "/nowhere".into());
+    let error = bench.run(Action::Ansible(ansible)).await.unwrap_err();
+    assert!(error.to_string().contains("exit status 127"), "{error}");
+    assert!(
+        error
+            .hint
+            .unwrap()
+            .contains("install ansible-core on the machine")
+    );
 }

@@ -401,6 +401,8 @@ pub struct Download {
 #[derive(Clone, Debug, Serialize)]
 pub struct Ansible {
     pub playbook: SourcePath,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub on_builder: bool,
     pub requirements: Option<SourcePath>,
     pub roles_path: Vec<SourcePath>,
     pub groups: Vec<String>,

@@ -49,9 +49,11 @@ const BUILDER: &str = "\
     windows_password_timeout winrm_host winrm_insecure winrm_no_proxy winrm_password winrm_port \
     winrm_timeout winrm_use_ntlm winrm_use_ssl winrm_username with_cooldown";
 
-/// What the provisioners `shell`, `file`, `shell-local`, `ansible` and `breakpoint` take,
+/// What the provisioners `shell`, `file`, `shell-local`, `ansible`, `ansible-local` and `breakpoint` take,
 /// all of them, and the post-processor `manifest`.
 const PROVISIONERS: &str = "\
+    clean_staging_directory collection_paths group_vars host_vars inventory_groups playbook_dir \
+    playbook_files playbook_paths role_paths staging_directory \
     ansible_env_vars ansible_proxy_key_type ansible_ssh_extra_args ansible_winrm_use_http \
     binary collections_path command content continue_on_error custom_data destination direction \
     disable empty_groups env env_var_format environment_vars except execute_command \

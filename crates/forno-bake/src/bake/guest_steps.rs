@@ -126,6 +126,7 @@ fn upload(upload: &recipe::Upload) -> guest::Upload {
 fn ansible(ansible: &recipe::Ansible) -> guest::Ansible {
     guest::Ansible {
         playbook: ansible.playbook.absolute.clone(),
+        on_builder: ansible.on_builder,
         requirements: ansible
             .requirements
             .as_ref()

@@ -26,9 +26,9 @@ pub(super) struct Installed {
 
 /// What a requirements file asks for.
 #[derive(Debug, PartialEq, Eq)]
-struct Asked {
-    roles: bool,
-    collections: bool,
+pub(super) struct Asked {
+    pub(super) roles: bool,
+    pub(super) collections: bool,
     pinned: bool,
 }
 
@@ -41,9 +41,7 @@ pub(super) async fn install(
     let content = fs_err::tokio::read_to_string(file)
         .await
         .map_err(|error| StepError::local("cannot read the requirements", error))?;
-    let asked = asked(&content).map_err(|why| {
-        StepError::new(StepErrorKind::Invalid(format!("{}: {why}", file.display())))
-    })?;
+    let asked = asked_of(file, &content)?;
     let kept = match &ctx.cache {
         Some(cache) if asked.pinned => {
             let key = hex::encode(Sha256::digest(content.as_bytes()));
@@ -145,6 +143,11 @@ pub(super) fn folder_of(file: &Path) -> PathBuf {
         Some(dir) if dir != Path::new("") => dir.to_owned(),
         _ => PathBuf::from("."),
     }
+}
+
+pub(super) fn asked_of(file: &Path, content: &str) -> Result<Asked, StepError> {
+    asked(content)
+        .map_err(|why| StepError::new(StepErrorKind::Invalid(format!("{}: {why}", file.display()))))
 }
 
 fn asked(content: &str) -> Result<Asked, String> {

@@ -8,6 +8,7 @@
 //! playbook.
 
 mod galaxy;
+mod onsite;
 mod passage;
 mod story;
 mod workplace;
@@ -21,6 +22,7 @@ use forno_events::Stream;
 use forno_link::{Exit, Link};
 use secrecy::ExposeSecret;
 
+pub(crate) use self::onsite::{of_playbook, pack};
 use self::passage::Passage;
 use self::story::Story;
 use self::workplace::{SOCKET, Way, Workplace};
@@ -115,9 +117,7 @@ async fn play(ansible: &Ansible, place: &Workplace, ctx: &StepContext) -> Result
     let tail = tap.finish();
     match status {
         Ok(status) if status.success() && story.acted => Ok(()),
-        Ok(status) if status.success() => Err(invalid("the playbook did nothing: no task ran on the machine")
-            .hint("the machine is in `all` and in the step's `groups`: compare with the playbook's `hosts:`, and the tags")
-            .tail(tail)),
+        Ok(status) if status.success() => Err(did_nothing().tail(tail)),
         Ok(status) => Err(failure(status, story, tail)),
         Err(error) => Err(error.tail(tail)),
     }
@@ -127,6 +127,13 @@ fn invalid(why: &str) -> StepError {
     StepError::new(StepErrorKind::Invalid(why.to_owned()))
 }
 
+/// No failure to Ansible, and never what a recipe means.
+fn did_nothing() -> StepError {
+    invalid("the playbook did nothing: no task ran on the machine").hint(
+        "the machine is in `all` and in the step's `groups`: compare with the playbook's `hosts:`, and the tags",
+    )
+}
+
 fn arguments(ansible: &Ansible, place: &Workplace) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec!["-i".into(), place.path("hosts.json").into()];
     if let Some(vars) = place.vars() {
@@ -134,23 +141,30 @@ fn arguments(ansible: &Ansible, place: &Workplace) -> Vec<OsString> {
         file.push(vars);
         args.extend(["--extra-vars".into(), file]);
     }
+    args.extend(options(ansible).map(OsString::from));
+    args.push(ansible.playbook.clone().into());
+    args
+}
+
+/// What the step says of the run, wherever that is.
+fn options(ansible: &Ansible) -> impl Iterator<Item = String> {
+    let mut options = Vec::new();
     for (option, tags) in [
         ("--tags", &ansible.tags),
         ("--skip-tags", &ansible.skip_tags),
     ] {
         if !tags.is_empty() {
-            args.extend([option.into(), tags.join(",").into()]);
+            options.extend([option.to_owned(), tags.join(",")]);
         }
     }
     if ansible.r#become {
-        args.push("--become".into());
+        options.push("--become".to_owned());
     }
     if ansible.verbosity > 0 {
-        args.push(format!("-{}", "v".repeat(ansible.verbosity.into())).into());
+        options.push(format!("-{}", "v".repeat(ansible.verbosity.into())));
     }
-    args.extend(ansible.args.iter().map(OsString::from));
-    args.push(ansible.playbook.clone().into());
-    args
+    options.extend(ansible.args.iter().cloned());
+    options.into_iter()
 }
 
 fn failure(status: ExitStatus, story: Story, tail: Vec<String>) -> StepError {

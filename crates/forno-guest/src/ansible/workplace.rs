@@ -28,6 +28,8 @@ pub(super) enum Way<'a> {
     Ssh(&'a SshAccess),
     /// Through forno's own link, whose user is this.
     Forno(&'a str),
+    /// Not at all: it runs there.
+    Itself,
 }
 
 /// A unix socket's path is at most 107 bytes long; ssh puts some 40 after ours.
@@ -55,10 +57,10 @@ impl Workplace {
             dir = builder.tempdir_in("/tmp")?;
         }
         let place = Self {
-            vars: variables(ansible, dir.path())?,
+            vars: variables_file(ansible, dir.path())?,
             agent: match way {
                 Way::Ssh(access) => access.agent_socket.clone(),
-                Way::Forno(_) => None,
+                Way::Forno(_) | Way::Itself => None,
             },
             dir,
         };
@@ -78,6 +80,7 @@ impl Workplace {
                 fs_err::create_dir(place.path("connection"))?;
                 place.write("connection/forno_link.py", CONNECTION.as_bytes())?;
             }
+            Way::Itself => {}
         }
         Ok(place)
     }
@@ -193,15 +196,10 @@ impl Workplace {
 }
 
 /// Extra variables may hold secrets: a file that only this user can read.
-fn variables(ansible: &Ansible, dir: &Path) -> io::Result<Option<NamedTempFile>> {
-    if ansible.extra_vars.is_empty() {
+fn variables_file(ansible: &Ansible, dir: &Path) -> io::Result<Option<NamedTempFile>> {
+    let Some(vars) = variables(ansible)? else {
         return Ok(None);
-    }
-    let vars: serde_json::Map<String, Value> = ansible
-        .extra_vars
-        .iter()
-        .map(|(name, value)| (name.clone(), value.0.clone()))
-        .collect();
+    };
     let mut builder = tempfile::Builder::new();
     builder
         .prefix("forno-")
@@ -210,8 +208,21 @@ fn variables(ansible: &Ansible, dir: &Path) -> io::Result<Option<NamedTempFile>>
     let mut file = builder
         .tempfile_in(MEMORY)
         .or_else(|_| builder.tempfile_in(dir))?;
-    io::Write::write_all(&mut file, &serde_json::to_vec(&vars)?)?;
+    io::Write::write_all(&mut file, &vars)?;
     Ok(Some(file))
+}
+
+/// The content of such a file, where there are variables.
+pub(super) fn variables(ansible: &Ansible) -> io::Result<Option<Vec<u8>>> {
+    if ansible.extra_vars.is_empty() {
+        return Ok(None);
+    }
+    let vars: serde_json::Map<String, Value> = ansible
+        .extra_vars
+        .iter()
+        .map(|(name, value)| (name.clone(), value.0.clone()))
+        .collect();
+    Ok(Some(serde_json::to_vec(&vars)?))
 }
 
 fn known_hosts(access: &SshAccess) -> String {
@@ -224,7 +235,7 @@ fn known_hosts(access: &SshAccess) -> String {
     }
 }
 
-fn inventory(ansible: &Ansible, way: &Way<'_>) -> Value {
+pub(super) fn inventory(ansible: &Ansible, way: &Way<'_>) -> Value {
     let host = match way {
         Way::Ssh(access) => json!({
             "ansible_host": access.address.ip().to_string(),
@@ -235,6 +246,7 @@ fn inventory(ansible: &Ansible, way: &Way<'_>) -> Value {
             "ansible_connection": "forno_link",
             "ansible_user": user,
         }),
+        Way::Itself => json!({ "ansible_connection": "local" }),
     };
     let mut all = json!({ "hosts": { HOST: host } });
     let groups: serde_json::Map<String, Value> = ansible

@@ -354,6 +354,7 @@ fn check_ansible(checks: &mut Checks<'_>, node: &Node, entry: AnsibleEntry) -> O
         .collect();
     Some(Ansible {
         playbook: playbook?.0,
+        on_builder: entry.on_builder,
         requirements: match requirements {
             None => None,
             Some(found) => Some(found?.0),

@@ -343,20 +343,12 @@ pub struct DataVolume {
     pub snapshot_id: Option<String>,
     /// Whether the builder, and with it the image, goes without the volume that the source
     /// image has at this device. Says all there is to say.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_device: bool,
     /// Whether the image has it: a snapshot of what it holds at the end.
     pub in_image: bool,
     /// Whether, on machines of the image, it goes with its machine. The builder's always does.
     pub delete_on_termination: bool,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the form that serde calls"
-)]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 impl Default for DataVolume {

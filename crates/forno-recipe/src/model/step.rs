@@ -62,7 +62,7 @@ pub(crate) enum ActionEntry {
     Shell(ShellEntry),
     /// Copies a file or folder to the builder, or from it.
     File(FileEntry),
-    /// Runs a playbook from this machine against the builder.
+    /// Runs a playbook from this machine against the builder, or on the builder.
     Ansible(AnsibleEntry),
     /// Runs a script or commands on this machine, which bakes.
     Local(LocalEntry),
@@ -175,6 +175,11 @@ pub(crate) struct AnsibleEntry {
     /// The playbook, relative to the recipe. Everything in its folder that is
     /// not ignored counts as its input, see *The digest*.
     pub(crate) playbook: String,
+    /// Whether ansible-playbook runs on the builder, as its login user. It must be installed
+    /// there, by a step before or in the source image; the playbook's folder goes along (at
+    /// most 64 MiB with its roles), in memory. Default: it runs on this machine.
+    #[serde(default)]
+    pub(crate) on_builder: bool,
     /// A `requirements.yml`, relative to the recipe: its roles and collections
     /// are installed by ansible-galaxy before the play.
     #[serde(default)]
@@ -204,7 +209,7 @@ pub(crate) struct AnsibleEntry {
     #[serde(default)]
     #[schemars(range(min = 0, max = 6))]
     pub(crate) verbosity: u8,
-    /// Environment variables of ansible-playbook on this machine.
+    /// Environment variables of ansible-playbook.
     #[serde(default)]
     pub(crate) env: BTreeMap<String, Text>,
     /// More arguments of ansible-playbook, as they are. No place for secrets.
