@@ -390,6 +390,7 @@ async fn playbook(builder: &Builder) {
     let text = "- hosts: all\n  tasks:\n    - ansible.builtin.copy: { content: '{{ ansible_user_id }}', dest: /etc/who }\n";
     fs_err::write(&path, text).unwrap();
     let ansible = Ansible {
+        on_builder: false,
         playbook: path,
         requirements: None,
         roles_path: Vec::new(),

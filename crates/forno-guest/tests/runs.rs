@@ -628,6 +628,7 @@ async fn a_playbook_is_not_taken_up_and_a_file_is_sent_again() {
         stderr: 0,
     });
     let playbook = Ansible {
+        on_builder: false,
         playbook: "/none".into(),
         requirements: None,
         roles_path: Vec::new(),

@@ -104,6 +104,7 @@ async fn variables_of_a_playbook_are_in_no_process_list() {
     fs_err::write(&play, text).unwrap();
     let value = |text: &str| SecretValue(text.into());
     let ansible = Ansible {
+        on_builder: false,
         playbook: play,
         requirements: None,
         roles_path: Vec::new(),

@@ -91,7 +91,7 @@ pub(super) fn read_mappings(
                 }
             }
             (None, None, Some(ebs)) if is_root => {
-                disks.root = read_ebs(&ebs, ground, true, disks.root)?
+                disks.root = read_ebs(&ebs, ground, true, disks.root)?;
             }
             (None, None, Some(ebs)) => {
                 let disk = match disks.further.remove(device) {

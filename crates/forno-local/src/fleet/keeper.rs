@@ -47,9 +47,8 @@ pub(super) struct Keeper {
 
 /// The disk of a volume, before there is one.
 struct NewDisk {
-    /// That of its snapshot: `None` where it begins empty, and within where the snapshot
-    /// is gone.
-    from: Option<Option<PathBuf>>,
+    /// That of its snapshot; `None`: it begins empty.
+    from: Option<PathBuf>,
     to: PathBuf,
     bytes: u64,
     is_root: bool,
@@ -143,19 +142,25 @@ impl Keeper {
             let region = world.regions.get(&self.region)?;
             let instance = region.instances.get(&self.id)?;
             let volumes = region.volumes_of(instance).into_iter();
-            let plans = volumes.map(|(volume, _)| NewDisk {
-                from: volume.snapshot.as_ref().map(|id| {
-                    let snapshot = region.snapshots.get(id)?;
-                    Some(snapshot.disk.clone())
-                }),
-                to: volume.disk.clone(),
-                bytes: u64::from(volume.size_gib) << 30,
-                is_root: volume.id == instance.root_volume,
+            let plans = volumes.map(|(volume, _)| {
+                let snapshot = volume.snapshot.as_ref().map(|id| region.snapshots.get(id));
+                let from = match snapshot {
+                    None => None,
+                    Some(snapshot) => Some(snapshot.ok_or_else(no_snapshot)?.disk.clone()),
+                };
+                Ok(NewDisk {
+                    from,
+                    to: volume.disk.clone(),
+                    bytes: u64::from(volume.size_gib) << 30,
+                    is_root: volume.id == instance.root_volume,
+                })
             });
-            Some(plans.collect::<Vec<_>>())
+            Some(plans.collect::<Result<Vec<_>, Reason>>())
         });
-        let plans = plans.filter(|plans| plans.iter().any(|plan| plan.is_root));
-        let plans = plans.ok_or_else(|| internal("the instance has no root volume"))?;
+        let plans = plans.unwrap_or_else(|| Ok(Vec::new()))?;
+        if !plans.iter().any(|plan| plan.is_root) {
+            return Err(internal("the instance has no root volume"));
+        }
         for plan in plans {
             self.make_disk(plan).await?;
         }
@@ -184,12 +189,9 @@ impl Keeper {
                 fs_err::tokio::File::create(&to).await.map_err(internal)?;
             }
             Some(from) => {
-                let from = from.filter(|path| path.exists()).ok_or_else(|| {
-                    Reason::new(
-                        "Client.InvalidSnapshot.NotFound",
-                        "The snapshot of a volume does not exist",
-                    )
-                })?;
+                if !from.exists() {
+                    return Err(no_snapshot());
+                }
                 forno_machine::copy_disk(&from, &to, |_| {}, &self.give_up)
                     .await
                     .map_err(|error| internal(chain(&error)))?;
@@ -492,6 +494,13 @@ impl Keeper {
 
 fn internal(why: impl std::fmt::Display) -> Reason {
     Reason::new("Server.InternalError", why)
+}
+
+fn no_snapshot() -> Reason {
+    Reason::new(
+        "Client.InvalidSnapshot.NotFound",
+        "The snapshot of a volume does not exist",
+    )
 }
 
 /// The volumes that a machine has besides its root.
