@@ -14,6 +14,7 @@ mod interrupts;
 mod killed;
 mod lifecycle;
 mod orphans;
+mod peer;
 mod private;
 mod resume;
 mod support;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use forno_aws::{
-    Access, Gateway, ImageId, ImageState, Imds, Instance, InstanceId, InstanceState, Launch,
+    Access, Gateway, Image, ImageId, ImageState, Imds, Instance, InstanceId, InstanceState, Launch,
     StaticCredentials, TagMatch, Tags, Volumes,
 };
 use rustix::process::Signal;
@@ -70,6 +70,13 @@ impl Endpoint {
     pub(crate) fn instances(&self, tag: &str) -> Vec<Instance> {
         self.runtime
             .block_on(self.gateway.instances_tagged(&[TagMatch::has(tag)]))
+            .unwrap()
+    }
+
+    /// Every image with this tag.
+    pub(crate) fn images(&self, tag: &str) -> Vec<Image> {
+        self.runtime
+            .block_on(self.gateway.images_tagged(&[TagMatch::has(tag)]))
             .unwrap()
     }
 
