@@ -4,9 +4,12 @@
 //! Whatever is left out, the SDK's usual chain finds (`AWS_REGION`, profiles, SSO,
 //! instance roles, …), so that forno behaves like every other AWS tool.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+
+use crate::role::{AskCode, Role};
 
 /// What [`crate::Gateway::connect`] needs to know.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +23,10 @@ pub struct Access {
     pub machine_endpoint_url: Option<String>,
     /// In place of the usual chain.
     pub credentials: Option<StaticCredentials>,
+    /// Assumed one after the other, beginning with those credentials.
+    pub roles: Vec<Role>,
+    /// Asked for the codes that roles want; without one they are refused.
+    pub ask_code: Option<Arc<dyn AskCode>>,
     pub limits: Limits,
 }
 

@@ -235,7 +235,7 @@ pub(crate) fn never_connected(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// The messages of an error and its causes, each said once.
-fn chain_text(error: &(dyn StdError + 'static)) -> String {
+pub(crate) fn chain_text(error: &(dyn StdError + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {

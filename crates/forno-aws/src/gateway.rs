@@ -32,6 +32,7 @@ use crate::harmless::HarmlessIsFree;
 use crate::ids::{ImageId, InstanceId, SnapshotId};
 use crate::image::Image;
 use crate::instance::Instance;
+use crate::role::assume;
 use crate::snapshot::Snapshot;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
@@ -281,6 +282,8 @@ async fn load(access: Access) -> Result<SdkConfig, Error> {
         endpoint_url,
         machine_endpoint_url: _,
         credentials,
+        roles,
+        ask_code,
         limits,
     } = access;
     let app = AppName::new(concat!("forno-", env!("CARGO_PKG_VERSION")))
@@ -310,7 +313,7 @@ async fn load(access: Access) -> Result<SdkConfig, Error> {
             "forno",
         ));
     }
-    Ok(loader.load().await)
+    Ok(assume(loader.load().await, roles, ask_code.as_ref()))
 }
 
 fn check_endpoint(url: &str) -> Result<(), Error> {

@@ -162,6 +162,8 @@ pub struct ImageCopy {
     pub snapshot_tags: Tags,
     /// A key of the region; the copy is encrypted with it.
     pub kms_key_id: Option<String>,
+    /// How long each of its snapshots may take: quarters of an hour.
+    pub within_minutes: Option<u32>,
 }
 
 /// What a deregistration left.
@@ -327,6 +329,7 @@ impl Gateway {
             .set_description(copy.description.clone())
             .set_encrypted(copy.kms_key_id.is_some().then_some(true))
             .set_kms_key_id(copy.kms_key_id.clone())
+            .set_snapshot_copy_completion_duration_minutes(copy.within_minutes.map(i64::from))
             .set_tag_specifications(specifications(&copy.tags, &copy.snapshot_tags))
             .customize()
             .interceptor(call.watch::<CopyImageError>())

@@ -170,8 +170,15 @@ impl Error {
                  decode-authorization-message --query DecodedMessage --output text --encoded-message {code}`"
             ),
         };
+        let hint = match self.hint() {
+            Some(hint) => format!(
+                "{said}
+{hint}"
+            ),
+            None => said,
+        };
         self.reworded(forno_aws::without_denial_code)
-            .with_hint(said)
+            .with_hint(hint)
     }
 
     fn reworded(mut self, reword: impl Fn(&str) -> String) -> Self {

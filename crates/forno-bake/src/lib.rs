@@ -36,8 +36,8 @@ pub use forno_saga::{Ladder, Rung, UndoPolicy, Unreleased};
 pub use journal::{Masker, Subscription, TooShort};
 pub use manifest::{Manifest, PhaseTime};
 pub use plan::{
-    Candidate, Change, Network, Plan, PlannedSource, Preflight, PreflightOutcome, RecipeSource,
-    SourceImage, Variable,
+    Candidate, Change, Estimate, Network, Plan, PlannedSource, Preflight, PreflightOutcome,
+    RecipeSource, SourceImage, Variable,
 };
 pub use policy::{MOST_OF_A_MANAGED_POLICY, Policy, PolicyScope};
 pub use reach::{Tunnel, agent_shell, agent_terminal, tunnel};

@@ -4,6 +4,7 @@ use std::io::{BufRead, stdin};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use forno_aws::AskCode;
 use forno_bake::{About, Answer, Ask, Consent, Found, Question};
 use tokio::sync::Mutex;
 
@@ -89,6 +90,25 @@ fn understood(line: &str, question: &Question) -> Option<Answer> {
     let line = line.trim().to_ascii_lowercase();
     let mut answers = question.answers.iter().copied();
     answers.find(|answer| words(*answer, &question.about).0 == line)
+}
+
+/// Asks for the code of an MFA device, before anything is drawn.
+pub(crate) struct CodeAtTerminal(pub(crate) Printer);
+
+#[async_trait]
+impl AskCode for CodeAtTerminal {
+    async fn code(&self, serial: &str) -> Option<String> {
+        let (printer, question) = (self.0, format!("code of {serial}: "));
+        tokio::task::spawn_blocking(move || {
+            printer.ask(&question);
+            let mut line = String::new();
+            let read = stdin().lock().read_line(&mut line).ok()?;
+            let code = line.trim();
+            (read > 0 && !code.is_empty()).then(|| code.to_owned())
+        })
+        .await
+        .ok()?
+    }
 }
 
 /// Somebody has said yes to everything beforehand.

@@ -3,20 +3,23 @@
 //! The one place where `--local` makes a difference. What comes out is the same
 //! in both cases: an address, credentials and a region for the gateway.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use forno_aws::{Access, Gateway, StaticCredentials};
+use forno_aws::{Access, AskCode, Gateway, Role, StaticCredentials};
 use forno_bake::Connection;
 use forno_events::{Outcome, Unit};
 use forno_local::{
     Config, Credentials, EndpointInfo, FaultPlan, MachineChoice, Mode as Service, Pace, PocketEc2,
     Progress,
 };
+use forno_recipe::{AssumeRole, Period, Project};
 use forno_report::{Activity, Mode};
 use secrecy::SecretString;
+use tokio::sync::OnceCell;
 
+use crate::ask::CodeAtTerminal;
 use crate::cli::{ConductArgs, MachineArgs, MachineKind, PaceChoice, WhereArgs};
 use crate::context::Context;
 use crate::failure::CommandError;
@@ -35,13 +38,56 @@ pub(crate) async fn gateway_of(
         }
         (url, _) => Access {
             region: Some(connection.region.clone()),
-            profile: profile.map(str::to_owned),
             endpoint_url: url.clone(),
-            machine_endpoint_url: machine_endpoint(context),
-            ..Access::default()
+            ..on_aws(
+                profile,
+                Project::find(&context.directory).ok().as_ref(),
+                context,
+            )
         },
     };
     Ok(Gateway::connect(access).await?)
+}
+
+/// As whom AWS is called: by the usual chain, and then the roles of the project.
+fn on_aws(profile: Option<&str>, project: Option<&Project>, context: &Context) -> Access {
+    let asks = context.printer.can_ask();
+    Access {
+        profile: profile.map(str::to_owned),
+        machine_endpoint_url: machine_endpoint(context),
+        roles: project
+            .into_iter()
+            .flat_map(Project::roles)
+            .map(role)
+            .collect(),
+        ask_code: asks.then(|| Arc::new(CodeAtTerminal(context.printer)) as Arc<dyn AskCode>),
+        ..Access::default()
+    }
+}
+
+fn role(said: &AssumeRole) -> Role {
+    let AssumeRole {
+        role_arn,
+        session_name,
+        external_id,
+        duration,
+        mfa_serial,
+        tags,
+        transitive_tag_keys,
+        policy,
+        policy_arns,
+    } = said.clone();
+    Role {
+        arn: role_arn,
+        session_name,
+        external_id,
+        duration: duration.map(Period::get),
+        mfa_serial,
+        tags: tags.into_iter().collect(),
+        transitive_tag_keys,
+        policy,
+        policy_arns,
+    }
 }
 
 /// Where machines reach S3, for an endpoint that they know under another address
@@ -55,37 +101,38 @@ fn machine_endpoint(context: &Context) -> Option<String> {
 #[derive(Debug)]
 pub(crate) struct Place {
     access: Access,
+    /// Made once: a role may want a person to be asked for it.
+    gateway: OnceCell<Gateway>,
     pocket: Option<PocketEc2>,
 }
 
 impl Place {
-    /// Opens the place that the arguments name; `region` is that of `forno.toml`.
+    /// Opens the place that the arguments name; the project knows what they leave open.
     pub(crate) async fn open(
         arguments: &WhereArgs,
-        region: Option<&str>,
+        project: Option<&Project>,
         mode: Mode,
         context: &Context,
     ) -> anyhow::Result<Self> {
-        Self::open_as(arguments, None, region, mode, context).await
+        Self::open_as(arguments, None, project, mode, context).await
     }
 
     /// The same, with a pocket EC2 that behaves in a certain way.
     pub(crate) async fn open_as(
         arguments: &WhereArgs,
         conduct: Option<Conduct>,
-        region: Option<&str>,
+        project: Option<&Project>,
         mode: Mode,
         context: &Context,
     ) -> anyhow::Result<Self> {
-        let region = settings::region(arguments.region.as_deref(), &context.environment, region);
+        let usual = project.and_then(Project::region);
+        let region = settings::region(arguments.region.as_deref(), &context.environment, usual);
         if !arguments.local {
+            let mut access = on_aws(arguments.profile.as_deref(), project, context);
+            access.region = region;
             return Ok(Self {
-                access: Access {
-                    region,
-                    profile: arguments.profile.clone(),
-                    machine_endpoint_url: machine_endpoint(context),
-                    ..Access::default()
-                },
+                access,
+                gateway: OnceCell::new(),
                 pocket: None,
             });
         }
@@ -105,6 +152,7 @@ impl Place {
             let region = region.unwrap_or_else(|| info.region.clone());
             return Ok(Self {
                 access: access(&info, &credentials, region),
+                gateway: OnceCell::new(),
                 pocket: None,
             });
         }
@@ -123,21 +171,19 @@ impl Place {
                 pocket.credentials(),
                 pocket.region().to_owned(),
             ),
+            gateway: OnceCell::new(),
             pocket: Some(pocket),
         })
     }
 
-    pub(crate) async fn gateway(&self) -> anyhow::Result<Gateway> {
-        Ok(Gateway::connect(self.access.clone()).await?)
+    pub(crate) async fn gateway(&self) -> Result<Gateway, forno_aws::Error> {
+        let connect = || Gateway::connect(self.access.clone());
+        self.gateway.get_or_try_init(connect).await.cloned()
     }
 
     /// The same place in another region.
     pub(crate) async fn gateway_in(&self, region: &str) -> Result<Gateway, forno_aws::Error> {
-        let access = Access {
-            region: Some(region.to_owned()),
-            ..self.access.clone()
-        };
-        Gateway::connect(access).await
+        Ok(self.gateway().await?.in_region(region))
     }
 
     /// Ends the pocket EC2 where one was started.

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::faults::{CallRecord, FaultPlan, Regime};
 use crate::fleet::{Fleet, bury};
 use crate::service::{Line, Lines, Service, machine_router, router};
+use crate::sessions::Sessions;
 use crate::source::Source;
 use crate::ssm::Memory;
 use crate::state::folder::{Folder, read_json, write_json};
@@ -134,6 +135,7 @@ impl PocketEc2 {
         let service = Arc::new(Service {
             url: format!("http://{address}"),
             credentials,
+            sessions: Sessions::default(),
             store,
             fleet,
             regime: Regime::new(config.faults, config.pace.hidden),

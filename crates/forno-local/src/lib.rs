@@ -23,6 +23,7 @@ mod keypair;
 mod pace;
 mod s3;
 mod service;
+mod sessions;
 mod source;
 mod ssm;
 mod state;

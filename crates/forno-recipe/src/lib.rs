@@ -32,10 +32,10 @@ pub use check::MOST_USER_DATA;
 pub use diagnostic::{Diagnostics, Problem};
 pub use digest::{Digest, DigestError, SEMANTICS, digest};
 pub use model::{
-    Address, Architecture, Assertion, CommandAssertion, Connect, CpuCredits, DataVolume,
-    DeregistrationProtection, Disk, FileAssertion, FileKind, ImageDisk, Imds, ImdsSupport,
-    ImdsTokens, MachineOptions, Market, OnFailure, PackageAssertion, PortAssertion, Protocol,
-    SealAllow, SealItem, ServiceAssertion, Tenancy, Timeouts, UserAssertion, VolumeType,
+    Address, Architecture, Assertion, AssumeRole, CommandAssertion, Connect, CpuCredits,
+    DataVolume, DeregistrationProtection, Disk, FileAssertion, FileKind, ImageDisk, Imds,
+    ImdsSupport, ImdsTokens, MachineOptions, Market, OnFailure, PackageAssertion, PortAssertion,
+    Protocol, SealAllow, SealItem, ServiceAssertion, Tenancy, Timeouts, UserAssertion, VolumeType,
 };
 pub use order::{Circular, bake_order};
 pub use project::{Inputs, PROJECT_FILE, Project, RecipeEntry, Unset, load};

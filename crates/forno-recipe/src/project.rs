@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::check;
 use crate::diagnostic::{Diagnostics, Problem};
-use crate::model::ProjectFile;
+use crate::model::{AssumeRole, ProjectFile};
 use crate::node::{Node, Role, parse};
 use crate::recipe::Recipe;
 use crate::shape::{self, Templating};
@@ -25,6 +25,7 @@ pub struct Project {
     /// Paths in messages are relative to it.
     seen_from: PathBuf,
     region: Option<String>,
+    roles: Vec<AssumeRole>,
     /// The tree of `forno.toml`.
     pub(crate) defaults: Option<Node>,
     recipes: Vec<RecipeEntry>,
@@ -114,6 +115,7 @@ impl Project {
             root,
             seen_from,
             region: None,
+            roles: Vec::new(),
             defaults: None,
             recipes: Vec::new(),
             declared: BTreeSet::new(),
@@ -128,10 +130,12 @@ impl Project {
             diagnostics.extend(walk.diagnostics);
             if let Some(read) = json.and_then(|json| serde_json::from_value(json).ok()) {
                 settings = read;
+                check::check_roles(&node, &settings.assume_role, &mut diagnostics);
             }
             project.defaults = Some(node);
         }
         project.region = settings.region;
+        project.roles = settings.assume_role;
         project.find_recipes(&settings.images, &mut diagnostics);
         diagnostics.into_result(project)
     }
@@ -229,6 +233,11 @@ impl Project {
     /// The folder of `forno.toml`.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Roles that `forno.toml` wants assumed, in this order.
+    pub fn roles(&self) -> &[AssumeRole] {
+        &self.roles
     }
 
     /// The region of `forno.toml`.

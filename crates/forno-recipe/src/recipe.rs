@@ -108,6 +108,9 @@ pub struct Publish {
     pub deregistration_protection: Option<DeregistrationProtection>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imds_support: Option<ImdsSupport>,
+    /// For each snapshot of a copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy_within: Option<Period>,
 }
 
 impl Publish {

@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn the_shape_knows_what_the_types_say() {
         let step = keys_of(&RECIPE, &["step"]);
-        assert_eq!(step.variants.len(), 5);
+        assert_eq!(step.variants.len(), 6);
         let test = keys_of(&RECIPE, &["test"]);
         assert_eq!(test.variants.len(), 7);
         assert!(test.variants.iter().all(|keys| keys[0].required));

@@ -453,6 +453,16 @@ accounts = ["111122223333"]
     assert_snapshot!("publish_regions", fixture.complaint());
     let fixture = Fixture::below_head("[publish]\npublic = true\n");
     assert_snapshot!("publish_public", fixture.complaint());
+    for (within, words) in [
+        ("20m", "EC2 makes no copy within 20m"),
+        ("49h", "EC2 makes no copy within 2d1h"),
+        ("15m500ms", "quarters of an hour, from `15m` to `48h`"),
+        ("30m", "the image is not copied"),
+    ] {
+        let fixture = Fixture::below_head(&format!("[publish]\ncopy_within = \"{within}\"\n"));
+        let complaint = fixture.complaint();
+        assert!(complaint.contains(words), "{complaint}");
+    }
 }
 
 #[test]
@@ -600,6 +610,28 @@ fn forno_toml_is_checked_too() {
     let fixture = Fixture::below_head("").file(
         "forno.toml",
         "images = [\"imags\"]\nregin = \"eu-west-1\"\n[builder]\ndisk = { size = \"lots\" }\n",
+    );
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
+fn roles() {
+    let fixture = Fixture::below_head("").file(
+        "forno.toml",
+        r#"
+[[assume_role]]
+role_arn = "arn:aws:iam::111122223333:role/jump"
+duration = "13h"
+transitive_tag_keys = ["team"]
+[[assume_role]]
+role_arn = "baker"
+session_name = "a b"
+external_id = "x"
+duration = "2h"
+mfa_serial = "mine"
+policy = "{"
+policy_arns = ["ReadOnlyAccess"]
+"#,
     );
     assert_snapshot!(fixture.complaint());
 }

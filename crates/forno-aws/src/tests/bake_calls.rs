@@ -669,6 +669,7 @@ async fn a_copy_is_asked_for_in_its_own_region() {
         tags: tags(),
         snapshot_tags: Tags::new().with("tier", "cold"),
         kms_key_id: Some("alias/images".to_owned()),
+        within_minutes: Some(30),
     };
     let id = there.copy_image(&copy).await.unwrap();
     assert_eq!(id.as_str(), "ami-0fedcba9876543210");

@@ -315,7 +315,7 @@ async fn a_missing_permission_names_the_call() {
     assert_eq!(error.kind(), Kind::Unauthorized);
     insta::assert_snapshot!(said(&error), @r"
     CreateImage of i-0123456789abcdef0 in eu-west-1 failed: UnauthorizedOperation: You are not authorized to perform this operation. (request req-4711)
-    hint: the role or user lacks the permission for CreateImage, or a policy of the organisation denies it; an encoded message is read by `aws sts decode-authorization-message`
+    hint: the role or user lacks the permission for CreateImage, or a policy of the organisation denies it
     ");
 }
 

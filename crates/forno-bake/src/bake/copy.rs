@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use forno_aws::{Gateway, Image, ImageCopy, ImageId};
 use forno_events::{Event, Resource, Unit};
+use forno_recipe::Period;
 use forno_saga::{Effect, EffectId, Phase};
 use tokio_util::sync::CancellationToken;
 
@@ -135,6 +136,7 @@ impl<'a> Copies<'a> {
                 tags,
                 snapshot_tags: of.saved.snapshot_tags.clone(),
                 kms_key_id: of.saved.publish.kms_key_ids.get(there.region()).cloned(),
+                within_minutes: of.saved.publish.copy_within.and_then(minutes),
             },
             poll: of.settings.poll,
             cancel: self.cancel(),
@@ -161,6 +163,10 @@ impl<'a> Copies<'a> {
             unit: Unit::Percent,
         });
     }
+}
+
+fn minutes(period: Period) -> Option<u32> {
+    u32::try_from(period.get().as_secs() / 60).ok()
 }
 
 /// CopyImage, with what belongs to it. It outlives whoever waits for it.

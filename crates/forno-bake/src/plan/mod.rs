@@ -2,6 +2,7 @@
 //! before it makes anything.
 
 mod change;
+mod estimate;
 mod ingress;
 mod network;
 mod preflight;
@@ -21,6 +22,6 @@ pub(crate) use saved::Saved;
 pub(crate) use source::newest_finished;
 pub(crate) use steps::ids;
 pub use view::{
-    Candidate, Change, Network, Plan, PlannedSource, Preflight, PreflightOutcome, SourceImage,
-    Variable,
+    Candidate, Change, Estimate, Network, Plan, PlannedSource, Preflight, PreflightOutcome,
+    SourceImage, Variable,
 };

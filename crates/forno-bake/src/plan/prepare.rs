@@ -14,13 +14,14 @@ use forno_recipe::{
 use jiff::Timestamp;
 
 use super::change::compare;
+use super::estimate::estimate;
 use super::ingress;
 use super::network::{Ground, Place, ground, places};
 use super::preflight::{Calls, ask};
 use super::source::{Found, fit, resolve};
 use super::steps::announce;
 use super::view::{
-    Candidate, Change, Network, Plan, PlannedSource, Preflight, SourceImage, Variable,
+    Candidate, Change, Estimate, Network, Plan, PlannedSource, Preflight, SourceImage, Variable,
 };
 use crate::bake::user_data_fits;
 use crate::{Bakes, Error, ErrorKind, Goal, Settings, names};
@@ -122,11 +123,20 @@ pub(crate) async fn plan(
 ) -> Result<Plan, Error> {
     if let Base::Later(name) = base {
         let survey = survey(gateway, settings, recipe).await?;
-        return unsettled(gateway, recipe, survey, name);
+        let mut plan = unsettled(gateway, recipe, survey, name)?;
+        plan.estimate = estimate_of(settings, &plan);
+        return Ok(plan);
     }
     let prepared = prepare(gateway, settings, recipe, base).await?;
     let preflight = prepared.preflight(gateway).await?;
-    Ok(prepared.view(preflight))
+    let mut plan = prepared.view(preflight);
+    plan.estimate = estimate_of(settings, &plan);
+    Ok(plan)
+}
+
+fn estimate_of(settings: &Settings, plan: &Plan) -> Option<Estimate> {
+    let bakes = Bakes::under(&settings.home);
+    estimate(&bakes, &plan.image, &plan.region, plan.account.as_deref())
 }
 
 async fn survey(gateway: &Gateway, settings: &Settings, recipe: &Recipe) -> Result<Survey, Error> {
@@ -499,6 +509,7 @@ impl Prepared {
             change: self.change.clone(),
             publish: self.recipe.publish.clone(),
             steps: self.steps.clone(),
+            estimate: None,
             preflight,
             warnings: self.warnings.clone(),
         }
@@ -584,6 +595,7 @@ fn unsettled(
             survey.connect,
             survey.ground.groups.is_empty(),
         ),
+        estimate: None,
         preflight: Vec::new(),
         warnings: survey.warnings,
     })

@@ -33,6 +33,9 @@ pub struct Plan {
     /// Who may use the image, and for how long.
     pub publish: Publish,
     pub steps: Vec<StepInfo>,
+    /// How long it may take, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Estimate>,
     pub preflight: Vec<Preflight>,
     /// What a person should know and nothing stops at.
     pub warnings: Vec<String>,
@@ -73,6 +76,14 @@ pub struct Candidate {
     pub subnet: String,
     pub availability_zone: String,
     pub market: Market,
+}
+
+/// The median of bakes that this machine remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Estimate {
+    pub elapsed_ms: u64,
+    /// Of how many.
+    pub bakes: usize,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -15,6 +15,7 @@ mod policy;
 mod publish;
 mod resume;
 mod rig;
+mod roles;
 mod sweep;
 mod trial;
 mod undo;

@@ -124,12 +124,20 @@ async fn a_plan_changes_nothing_and_knows_what_a_run_would_do() {
             recipe: "base".into()
         }
     )));
+    assert!(plans.iter().all(|plan| plan.estimate.is_none()));
     assert_eq!(rig.left().await, [""; 0]);
     assert!(!rig.settings.home.join("bakes").exists());
 
     rig.run(recipes.clone(), RunOptions::default()).await;
     let plans = rig.engine().plan(&recipes, IF_CHANGED).await.unwrap();
     assert!(plans.iter().all(|plan| plan.change.is_none()));
+    for plan in plans {
+        let estimate = plan.estimate.unwrap();
+        assert!(
+            estimate.bakes == 1 && estimate.elapsed_ms > 0,
+            "{estimate:?}"
+        );
+    }
     rig.end().await;
 }
 

@@ -253,8 +253,8 @@ async fn a_denial_that_may_not_be_read_out_is_handed_on() {
         hint.contains("DecodeAuthorizationMessage in us-east-1 failed: AccessDenied"),
         "{hint}"
     );
-    let code = hint.rsplit_once("--encoded-message ").unwrap().1;
-    assert!(code.len() > 100, "{hint}");
+    let (_, code) = hint.split_once("--encoded-message ").unwrap();
+    assert!(code.split('`').next().unwrap().len() > 100, "{hint}");
     rig.end().await;
 }
 

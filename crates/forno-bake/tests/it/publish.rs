@@ -295,6 +295,28 @@ async fn a_region_that_fails_stops_no_other_and_is_all_that_a_resume_repeats() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn copies_can_be_wanted_within_a_time() {
+    let rig = Rig::start().await;
+    let text = |within: &str| {
+        format!("\n[publish]\nregions = [\"sa-east-1\"]\n{within}[[test]]\nrun = \"true\"\n")
+    };
+    // Refused where it is asked for, and only there.
+    let fault = Fault::of("CopyImage").with("SnapshotCopyCompletionDurationMinutes", "45");
+    rig.endpoint().set_faults(FaultPlan::of([fault
+        .every()
+        .error("SnapshotCopyLimitExceeded")]));
+    let wanted = text("copy_within = \"45m\"\n");
+    let (report, _) = rig.bake(rig.recipe("one", &wanted)).await;
+    let error = report.error.unwrap().to_string();
+    assert!(error.contains("SnapshotCopyLimitExceeded"), "{error}");
+    for within in ["copy_within = \"1h\"\n", ""] {
+        let (report, _) = rig.bake(rig.recipe("two", &text(within))).await;
+        assert_eq!(report.exit_code(), ExitCode::Done, "{:?}", report.error);
+    }
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_without_an_answer_is_made_once() {
     let rig = Rig::start().await;
     let recipe = rig.recipe("one", COPIED);

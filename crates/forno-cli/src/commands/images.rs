@@ -22,13 +22,12 @@ const FINISHED: &str = "forno:finished";
 pub(crate) fn run(arguments: &ImagesArgs, context: &Context) -> anyhow::Result<process::ExitCode> {
     // Listing needs no recipes: one that is broken must not stand in the way.
     let project = Project::find(&context.directory).ok();
-    let region = project.as_ref().and_then(Project::region);
     let mode = match context.printer.mode(Output::Auto, &context.environment) {
         Mode::Bars => Mode::Bars,
         _ => Mode::Plain,
     };
     let (images, region) = block_on(async {
-        let place = Place::open(&arguments.place, region, mode, context).await?;
+        let place = Place::open(&arguments.place, project.as_ref(), mode, context).await?;
         let images = async {
             let gateway = place.gateway().await?;
             let condition = match &arguments.image {

@@ -1,12 +1,14 @@
 //! `forno plan`
 
 use std::process;
+use std::time::Duration;
 
 use forno_bake::{
-    Change, Engine, ExitCode, Plan, PlannedSource, PreflightOutcome, RunOptions, Settings,
+    Change, Engine, Estimate, ExitCode, Plan, PlannedSource, PreflightOutcome, RunOptions, Settings,
 };
 use forno_recipe::{DataVolume, DeregistrationProtection, ImdsSupport, Publish, Unset};
-use forno_report::Mode;
+use forno_report::{Mode, duration};
+
 use forno_saga::{Ladder, Rung};
 
 use crate::cli::{Output, PlanArgs};
@@ -33,7 +35,7 @@ pub(crate) fn run(arguments: &PlanArgs, context: &Context) -> anyhow::Result<pro
     let plans = block_on(async {
         let signals = signals::watch(ladder.clone())?;
         let work = async {
-            let place = Place::open(&arguments.place, project.region(), mode, context).await?;
+            let place = Place::open(&arguments.place, Some(&project), mode, context).await?;
             let plans = async {
                 let gateway = place.gateway().await?;
                 let mut settings = Settings::new(&folders.home);
@@ -158,6 +160,7 @@ fn facts(plan: &Plan) -> Vec<(&'static str, Vec<String>)> {
                 .collect(),
         ),
         ("publish", publish(&plan.publish)),
+        ("time", plan.estimate.iter().map(time).collect()),
         ("allowed", vec![calls(PreflightOutcome::Allowed)]),
         ("unclear", vec![calls(PreflightOutcome::Unclear)]),
     ];
@@ -182,6 +185,9 @@ fn publish(wanted: &Publish) -> Vec<String> {
             Some(key) => format!("copied to {region}, encrypted with {key}"),
             None => format!("copied to {region}"),
         });
+    }
+    if let Some(within) = wanted.copy_within {
+        lines.push(format!("each copied snapshot within {within}"));
     }
     if wanted.public {
         lines.push("anybody may start machines from it".to_owned());
@@ -215,6 +221,14 @@ fn publish(wanted: &Publish) -> Vec<String> {
         None => {}
     }
     lines
+}
+
+fn time(estimate: &Estimate) -> String {
+    let about = duration(Duration::from_millis(estimate.elapsed_ms));
+    match estimate.bakes {
+        1 => format!("about {about}, as the last one"),
+        number => format!("about {about}, the median of the last {number}"),
+    }
 }
 
 /// One that the builder has besides its root.

@@ -26,7 +26,6 @@ pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<pr
     let options = options(arguments, context)?;
     // What is left behind needs no recipes: one that is broken must not stand in the way.
     let project = Project::find(&context.directory).ok();
-    let region = project.as_ref().and_then(Project::region);
     let mode = match context.printer.mode(Output::Auto, &context.environment) {
         Mode::Bars => Mode::Bars,
         _ => Mode::Plain,
@@ -36,7 +35,7 @@ pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<pr
         let signals = signals::watch(ladder.clone())?;
         let beginning = arguments.place();
         let place = tokio::select! {
-            place = Place::open(&beginning, region, mode, context) => place?,
+            place = Place::open(&beginning, project.as_ref(), mode, context) => place?,
             () = ladder.reached(Rung::Undo) => {
                 signals::tell_early_end(&ladder, context.printer);
                 return Ok(ExitCode::Interrupted);

@@ -23,11 +23,34 @@ pub(crate) const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 /// A presigned request lives at most a week.
 const LONGEST_LIFE: i64 = 7 * 24 * 3600;
 
-/// For whom a request was signed.
+/// By whom a request was signed, and for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Scope {
+    pub(crate) access_key: String,
     pub(crate) region: String,
     pub(crate) service: String,
+}
+
+/// Those whose signatures are believed.
+pub(crate) trait Keys {
+    /// The secret that goes with an access key and, of a session, its token.
+    fn secret(
+        &self,
+        access_key: &str,
+        token: Option<&str>,
+        now: Timestamp,
+    ) -> Result<String, Refusal>;
+}
+
+impl Keys for Credentials {
+    fn secret(&self, access_key: &str, _: Option<&str>, _: Timestamp) -> Result<String, Refusal> {
+        let known = access_key.as_bytes().ct_eq(self.access_key_id.as_bytes());
+        if bool::from(known) {
+            Ok(self.secret_access_key.clone())
+        } else {
+            Err(Refusal::UnknownKey)
+        }
+    }
 }
 
 /// Why a request is not believed.
@@ -37,8 +60,10 @@ pub(crate) enum Refusal {
     Unsigned,
     /// The signature's parts are not all there or make no sense.
     Incomplete(String),
-    /// The access key is not this endpoint's.
+    /// The access key is not this endpoint's, or its session's token is another.
     UnknownKey,
+    /// The time of its session is over.
+    SessionEnded,
     /// The signature is not what the request and the key give.
     Mismatch,
     /// It was signed too long ago.
@@ -88,7 +113,6 @@ pub(crate) struct Chain {
 
 /// A signature as the request states it.
 struct Claim {
-    access_key: String,
     date: String,
     scope: Scope,
     signed_headers: Vec<String>,
@@ -103,21 +127,21 @@ struct Claim {
 /// Checks the signature of a request.
 pub(crate) fn verify(
     request: Request<'_>,
-    credentials: &Credentials,
+    keys: &dyn Keys,
     now: Timestamp,
 ) -> Result<Scope, Refusal> {
-    check(request, credentials, now, Rules::Whole).map(|claim| claim.scope)
+    check(request, keys, now, Rules::Whole).map(|(claim, _)| claim.scope)
 }
 
 /// Checks the signature of a request to S3 by its head alone.
 pub(crate) fn verify_stated(
     request: Request<'_>,
-    credentials: &Credentials,
+    keys: &dyn Keys,
     now: Timestamp,
 ) -> Result<Stated, Refusal> {
-    let claim = check(request, credentials, now, Rules::Stated)?;
+    let (claim, secret) = check(request, keys, now, Rules::Stated)?;
     let chain = Chain::new(
-        &credentials.secret_access_key,
+        &secret,
         &claim.stamp,
         &claim.scope.region,
         &claim.scope.service,
@@ -130,12 +154,13 @@ pub(crate) fn verify_stated(
     })
 }
 
+/// The claim, and the secret that proves it.
 fn check(
     request: Request<'_>,
-    credentials: &Credentials,
+    keys: &dyn Keys,
     now: Timestamp,
     rules: Rules,
-) -> Result<Claim, Refusal> {
+) -> Result<(Claim, String), Refusal> {
     let claim = Claim::read(request, rules)?;
     let signed_at = parse_stamp(&claim.stamp)?;
     if !claim.stamp.starts_with(&claim.date) {
@@ -143,25 +168,14 @@ fn check(
             "date in the credential scope differs from X-Amz-Date",
         ));
     }
-    if !bool::from(
-        claim
-            .access_key
-            .as_bytes()
-            .ct_eq(credentials.access_key_id.as_bytes()),
-    ) {
-        return Err(Refusal::UnknownKey);
-    }
+    let token = session_token(request);
+    let secret = keys.secret(&claim.scope.access_key, token.as_deref(), now)?;
     let path = match rules {
         Rules::Whole => Cow::Borrowed(request.path),
         Rules::Stated => Cow::Owned(encoded_once(request.path)),
     };
     let canonical = canonical_request(request, &path, &claim)?;
-    let expected = signature(
-        &canonical,
-        &claim,
-        signed_at,
-        &credentials.secret_access_key,
-    );
+    let expected = signature(&canonical, &claim, signed_at, &secret);
     if !bool::from(expected.as_bytes().ct_eq(claim.signature.as_bytes())) {
         return Err(Refusal::Mismatch);
     }
@@ -177,7 +191,17 @@ fn check(
     if -age > skew {
         return Err(Refusal::TooEarly);
     }
-    Ok(claim)
+    Ok((claim, secret))
+}
+
+fn session_token(request: Request<'_>) -> Option<String> {
+    const NAME: &str = "X-Amz-Security-Token";
+    if let Some(value) = request.headers.get(NAME) {
+        return value.to_str().ok().map(str::to_owned);
+    }
+    url::form_urlencoded::parse(request.query.as_bytes())
+        .find(|(name, _)| name == NAME)
+        .map(|(_, value)| value.into_owned())
 }
 
 fn signature(canonical: &str, claim: &Claim, at: Timestamp, secret: &str) -> String {
@@ -437,9 +461,9 @@ impl Claim {
             return Err(incomplete("SignedHeaders names no valid headers"));
         }
         Ok(Self {
-            access_key: access_key.to_owned(),
             date: date.to_owned(),
             scope: Scope {
+                access_key: access_key.to_owned(),
                 region: region.to_owned(),
                 service: service.to_owned(),
             },
@@ -570,6 +594,7 @@ mod tests {
             assert_eq!(
                 scope,
                 Scope {
+                    access_key: credentials().access_key_id,
                     region: "us-east-1".into(),
                     service: "ec2".into()
                 }

@@ -87,6 +87,7 @@ pub(crate) fn refuse(refusal: &Refusal) -> ApiError {
             "The request signature we calculated does not match the signature you provided. Check your key and \
              signing method.",
         ),
+        Refusal::SessionEnded => ("ExpiredToken", "The provided token has expired."),
         Refusal::Expired => ("AccessDenied", "Request has expired"),
         Refusal::TooEarly => (
             "RequestTimeTooSkewed",

@@ -147,13 +147,14 @@ impl Request {
     /// Refuses what the operation does not understand: a parameter that was
     /// silently left out would be a surprise.
     pub(super) fn check(&self, parameters: &[&str], headers: &[&str]) -> Result<(), ApiError> {
-        const EVERYWHERE: [&str; 8] = [
+        const EVERYWHERE: [&str; 9] = [
             "x-amz-content-sha256",
             "x-amz-date",
             "x-amz-decoded-content-length",
             "x-amz-expected-bucket-owner",
             "x-amz-request-payer",
             "x-amz-sdk-checksum-algorithm",
+            "x-amz-security-token",
             "x-amz-trailer",
             "x-amz-user-agent",
         ];

@@ -67,12 +67,16 @@ fn ec2(refusal: &Refusal) -> ApiError {
         .with_status(StatusCode::FORBIDDEN),
         Refusal::Incomplete(why) => ApiError::new("IncompleteSignature", why.clone()),
         Refusal::UnknownKey | Refusal::Mismatch | Refusal::TooEarly => auth_failure(),
-        Refusal::Expired => ApiError::new("RequestExpired", "Request has expired."),
+        Refusal::Expired | Refusal::SessionEnded => {
+            ApiError::new("RequestExpired", "Request has expired.")
+        }
     }
 }
 
 const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. Check your AWS \
                         Secret Access Key and signing method. Consult the service documentation for details.";
+
+const SESSION_ENDED: &str = "The security token included in the request is expired";
 
 fn sts(refusal: &Refusal) -> ApiError {
     let (code, message) = match refusal {
@@ -85,6 +89,7 @@ fn sts(refusal: &Refusal) -> ApiError {
             "InvalidClientTokenId",
             "The security token included in the request is invalid.",
         ),
+        Refusal::SessionEnded => ("ExpiredToken", SESSION_ENDED),
         Refusal::Mismatch => ("SignatureDoesNotMatch", MISMATCH),
         Refusal::Expired => ("SignatureDoesNotMatch", "Signature expired"),
         Refusal::TooEarly => ("SignatureDoesNotMatch", "Signature not yet current"),
@@ -105,6 +110,7 @@ fn ssm(refusal: &Refusal) -> ApiError {
             "UnrecognizedClientException",
             "The security token included in the request is invalid.",
         ),
+        Refusal::SessionEnded => ("ExpiredTokenException", SESSION_ENDED),
         Refusal::Mismatch => ("InvalidSignatureException", MISMATCH),
         Refusal::Expired => ("InvalidSignatureException", "Signature expired"),
         Refusal::TooEarly => ("InvalidSignatureException", "Signature not yet current"),

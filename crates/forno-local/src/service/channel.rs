@@ -21,7 +21,7 @@ pub(super) async fn answer(service: Arc<Service>, parts: Parts, line: &Line) -> 
     }
     let request_id = uuid::Uuid::new_v4().to_string();
     let region = match believe(&service, &parts, b"", Protocol::SsmMessages) {
-        Ok(region) => region,
+        Ok((region, _)) => region,
         Err(error) => return reply(Protocol::SsmMessages, Err(error), &request_id),
     };
     let session = parts.uri.path().strip_prefix(channel::ROOT);

@@ -12,6 +12,7 @@ use crate::api::error::ApiError;
 use crate::credentials::Credentials;
 use crate::faults::{Asked, InjectedError, Marks, Moment, Regime, Reply, ServiceName, Strike};
 use crate::fleet::{Fleet, Order};
+use crate::sessions::{Everybody, Sessions};
 use crate::ssm::Memory;
 use crate::state::store::Store;
 
@@ -21,6 +22,8 @@ pub(crate) struct Service {
     /// Where it answers: `http://127.0.0.1:port`.
     pub(crate) url: String,
     pub(crate) credentials: Credentials,
+    /// Credentials that were given out for a while.
+    pub(crate) sessions: Sessions,
     pub(crate) store: Arc<Store>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) regime: Regime,
@@ -141,6 +144,16 @@ impl Service {
             ApiError::internal(format!("The state could not be written: {error}"))
         })?;
         Ok(performed.body)
+    }
+}
+
+impl Service {
+    /// Whose signatures are believed.
+    pub(super) fn everybody(&self) -> Everybody<'_> {
+        Everybody {
+            own: &self.credentials,
+            sessions: &self.sessions,
+        }
     }
 }
 

@@ -82,8 +82,8 @@ async fn answer(
     let query = parts.uri.query().unwrap_or_default();
     let form = Form::decode(query, if is_json(&parts) { b"" } else { &body });
     let protocol = protocol(&parts, form.as_ref().ok());
-    let region = match believe(&service, &parts, &body, protocol) {
-        Ok(region) => region,
+    let (region, caller) = match believe(&service, &parts, &body, protocol) {
+        Ok(believed) => believed,
         Err(error) => return reply(protocol, Err(error), &request_id),
     };
     let call = match (protocol, form) {
@@ -99,7 +99,7 @@ async fn answer(
     let asked = call.asked(protocol, region, &request_id);
     let worker = Arc::clone(&service);
     let id = request_id.clone();
-    let work = move |marks| call.carry_out(worker, protocol, region, id, marks);
+    let work = move |marks| call.carry_out(worker, protocol, region, caller, id, marks);
     match service.dispatch(asked, work).await {
         Answer::Reply(result) => reply(protocol, result, &request_id),
         Answer::Reset => {
@@ -145,13 +145,14 @@ impl Call {
         service: Arc<Service>,
         protocol: Protocol,
         region: Region,
+        caller: String,
         request_id: String,
         marks: Marks,
     ) -> Result<Vec<u8>, ApiError> {
         match self {
             Self::Json { target, body } => ssm::answer(&service, target, body, region, marks).await,
             Self::Query(form) if protocol == Protocol::Sts => {
-                sts::answer(&service, form, request_id).await
+                sts::answer(&service, form, caller, request_id).await
             }
             Self::Query(form) => ec2::answer(&service, form, region, request_id, marks).await,
         }
@@ -196,14 +197,15 @@ fn signed<'a>(parts: &'a Parts, body: &'a [u8]) -> sigv4::Request<'a> {
     }
 }
 
-/// Checks the signature; returns the region that the request is for.
+/// Checks the signature; returns the region that the request is for, and the access key
+/// of the caller.
 pub(super) fn believe(
     service: &Service,
     parts: &Parts,
     body: &[u8],
     protocol: Protocol,
-) -> Result<Region, ApiError> {
-    let scope = sigv4::verify(signed(parts, body), &service.credentials, Timestamp::now())
+) -> Result<(Region, String), ApiError> {
+    let scope = sigv4::verify(signed(parts, body), &service.everybody(), Timestamp::now())
         .map_err(|refusal| protocol.refuse(&refusal))?;
     if scope.service != protocol.scope() {
         let why = format!(
@@ -212,12 +214,13 @@ pub(super) fn believe(
         );
         return Err(protocol.wrong_scope(&why));
     }
-    Region::find(&scope.region).ok_or_else(|| {
+    let region = Region::find(&scope.region).ok_or_else(|| {
         protocol.wrong_scope(&format!(
             "Credential should be scoped to a valid region, not '{}'.",
             scope.region
         ))
-    })
+    })?;
+    Ok((region, scope.access_key))
 }
 
 pub(super) fn reply(

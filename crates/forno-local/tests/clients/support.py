@@ -21,13 +21,14 @@ ED25519 = (
 )
 
 
-def client(service="ec2", region=REGION, key=KEY, secret=SECRET, check=True, signature=None, url=URL):
+def client(service="ec2", region=REGION, key=KEY, secret=SECRET, check=True, signature=None, url=URL, token=None):
     return boto3.client(
         service,
         region_name=region,
         endpoint_url=url,
         aws_access_key_id=key,
         aws_secret_access_key=secret,
+        aws_session_token=token,
         # A test wants to see the first answer, not the third; and, where it asks
         # for nonsense, the endpoint's refusal rather than the client's own.
         config=Config(retries={"total_max_attempts": 1}, parameter_validation=check, signature_version=signature),

@@ -21,6 +21,39 @@ class Access(Case):
         self.assertRegex(identity["Account"], r"^\d{12}$")
         self.assertTrue(identity["Arn"].startswith(f"arn:aws:iam::{identity['Account']}:"))
 
+    def test_roles(self):
+        sts = client("sts")
+        account = sts.get_caller_identity()["Account"]
+        role = f"arn:aws:iam::{account}:role/path/baker"
+        reply = sts.assume_role(RoleArn=role, RoleSessionName="me", DurationSeconds=900, ExternalId="x1",
+                                Tags=[{"Key": "a", "Value": "b"}], TransitiveTagKeys=["a"])
+        self.assertEqual(reply["AssumedRoleUser"]["Arn"], f"arn:aws:sts::{account}:assumed-role/baker/me")
+        left = reply["Credentials"]["Expiration"] - datetime.datetime.now(datetime.timezone.utc)
+        self.assertTrue(850 < left.total_seconds() <= 900, left)
+        known = {"key": reply["Credentials"]["AccessKeyId"], "secret": reply["Credentials"]["SecretAccessKey"]}
+        token = reply["Credentials"]["SessionToken"]
+        session = client("sts", token=token, **known)
+        self.assertEqual(session.get_caller_identity()["UserId"], reply["AssumedRoleUser"]["AssumedRoleId"])
+        client(token=token, **known).describe_regions()
+        client("ssm", token=token, **known).get_parameter(Name=SOURCE)
+        url = client("sts", token=token, **known).generate_presigned_url("get_caller_identity", HttpMethod="GET")
+        with urllib.request.urlopen(url) as answer:
+            self.assertIn(b"assumed-role/baker/me", answer.read())
+        for wrong in (None, "x"):
+            self.refused("AuthFailure", client(token=wrong, **known).describe_regions)
+            self.refused("InvalidClientTokenId", client("sts", token=wrong, **known).get_caller_identity)
+        chained = session.assume_role(RoleArn=role, RoleSessionName="next")
+        self.assertTrue(chained["AssumedRoleUser"]["Arn"].endswith("assumed-role/baker/next"))
+        for code, asked in (
+            ("ValidationError", {"RoleArn": role, "RoleSessionName": "me", "DurationSeconds": 7200}),
+            ("ValidationError", {"RoleArn": role, "RoleSessionName": "me/you"}),
+            ("ValidationError", {"RoleArn": role, "RoleSessionName": "me", "SerialNumber": "GAHT12345678"}),
+            ("AccessDenied", {"RoleArn": role, "RoleSessionName": "me", "SerialNumber": "GAHT12345678", "TokenCode": "000000"}),
+            ("AccessDenied", {"RoleArn": "arn:aws:iam::999999999999:role/baker", "RoleSessionName": "me"}),
+            ("MalformedPolicyDocument", {"RoleArn": role, "RoleSessionName": "me", "Policy": "x"}),
+        ):
+            self.refused(code, session.assume_role, **asked)
+
     def test_codes_of_nobody(self):
         self.refused("InvalidAuthorizationMessageException", client("sts").decode_authorization_message, EncodedMessage="eyJ4IjoxfQ")
 

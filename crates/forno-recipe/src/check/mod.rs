@@ -12,11 +12,13 @@ mod image;
 mod machine;
 mod network;
 mod publish;
+mod role;
 mod seal;
 mod step;
 mod way;
 
 pub use builder::MOST_USER_DATA;
+pub(crate) use role::check as check_roles;
 
 use crate::diagnostic::{Diagnostics, Problem, Span};
 use crate::model::RecipeFile;

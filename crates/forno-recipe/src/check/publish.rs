@@ -51,6 +51,7 @@ pub(super) fn check(checks: &mut Checks<'_>, table: PublishTable, builder: &Buil
             "at least `1m`",
         );
     }
+    check_copy_within(checks, &table);
     if table.share_snapshots && table.accounts.is_empty() {
         checks.bad(
             Problem::new("the snapshots are to be shared with nobody")
@@ -70,9 +71,36 @@ pub(super) fn check(checks: &mut Checks<'_>, table: PublishTable, builder: &Buil
         deprecate_in: table.deprecate_in,
         deregistration_protection: table.deregistration_protection,
         imds_support: table.imds_support,
+        copy_within: table.copy_within,
     };
     check_encryption(checks, &publish, builder);
     publish
+}
+
+/// EC2's range for copies that are to be done in time.
+fn check_copy_within(checks: &mut Checks<'_>, table: &PublishTable) {
+    const QUARTER: u64 = 15 * 60;
+    let Some(within) = table.copy_within else {
+        return;
+    };
+    let place = checks.root.place(&["publish", "copy_within"]);
+    let seconds = within.get().as_secs();
+    let whole = Period::from_secs(seconds) == within && seconds.is_multiple_of(QUARTER);
+    if !whole || !(QUARTER..=48 * 3600).contains(&seconds) {
+        checks.bad_at(
+            place.clone(),
+            format!("EC2 makes no copy within {within}"),
+            "quarters of an hour, from `15m` to `48h`",
+        );
+    }
+    if table.regions.is_empty() {
+        checks.bad(
+            Problem::new("the image is not copied")
+                .at(place)
+                .label("goes with `regions`")
+                .help("name the regions in `publish.regions`, or leave it out"),
+        );
+    }
 }
 
 /// EC2 says so only when all the work is done.

@@ -25,6 +25,7 @@ pub use image::ImageDisk;
 pub use publish::{DeregistrationProtection, ImdsSupport};
 pub use seal::{SealAllow, SealItem};
 pub use step::OnFailure;
+pub use top::AssumeRole;
 
 pub(crate) use assertion::{CheckEntry, ProveTable, TestEntry, TestKindEntry};
 pub(crate) use builder::{BuilderTable, SsmFiles, SsmTable};

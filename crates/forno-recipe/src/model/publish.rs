@@ -39,6 +39,9 @@ pub(crate) struct PublishTable {
     /// as the image is; a copy of an encrypted one then has the account's own key for
     /// EBS in that region.
     pub(crate) kms_key_ids: BTreeMap<String, String>,
+    /// How long EC2 may take for each snapshot of a copy: `15m` to `48h`, in quarters of an
+    /// hour. Such copies cost extra, by their size. Default: as it comes, mostly minutes.
+    pub(crate) copy_within: Option<Period>,
     /// Not available yet: the channel that points to the newest image.
     pub(crate) channel: Option<String>,
 }

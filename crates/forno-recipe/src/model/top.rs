@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     BuilderTable, CheckEntry, ImageTable, ProveTable, PublishTable, SealTable, SourceTable,
     StepEntry, TestEntry, VarEntry,
 };
 use crate::text::Late;
+use crate::units::Period;
 
 /// A recipe: one image, in one TOML file.
 // Tables that are wrong in themselves arrive as `None`: what is wrong was told,
@@ -73,6 +74,10 @@ pub(crate) struct ProjectFile {
     /// environment says otherwise.
     #[schemars(extend("x-forno-template" = "never"))]
     pub(crate) region: Option<String>,
+    /// Roles that are assumed on AWS, one after the other, beginning with the usual
+    /// credentials; an entry `[[assume_role]]` each. The last one bakes. Not with `--local`.
+    #[schemars(extend("x-forno-template" = "never"))]
+    pub(crate) assume_role: Vec<AssumeRole>,
     /// Variables of all recipes. A recipe may declare one again to replace it.
     #[schemars(extend("x-forno-template" = "elsewhere"))]
     pub(crate) vars: BTreeMap<String, VarEntry>,
@@ -85,12 +90,52 @@ pub(crate) struct ProjectFile {
     pub(crate) tags: BTreeMap<String, Late>,
 }
 
+/// One role, in the words of STS's AssumeRole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct AssumeRole {
+    /// The role's ARN.
+    pub role_arn: String,
+    /// The session's name, which CloudTrail shows: 2 to 64 letters, digits and `+=,.@-_`.
+    /// Default: `forno`.
+    #[serde(default = "session_name")]
+    pub session_name: String,
+    /// What the role's owner wants to hear from others' accounts.
+    #[serde(default)]
+    pub external_id: Option<String>,
+    /// How long the session lasts, `15m` to `12h`; one of a role that another role assumes at
+    /// most `1h`. It is renewed by itself unless `mfa_serial` is given. Default: `1h`.
+    #[serde(default)]
+    pub duration: Option<Period>,
+    /// The MFA device (its ARN or serial number) whose code the role wants. It is asked for
+    /// at the terminal, once.
+    #[serde(default)]
+    pub mfa_serial: Option<String>,
+    /// Tags of the session.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// Keys of `tags` that go on to the next role.
+    #[serde(default)]
+    pub transitive_tag_keys: Vec<String>,
+    /// An IAM policy, in JSON: of the role's permissions only these.
+    #[serde(default)]
+    pub policy: Option<String>,
+    /// The same by ARNs of managed policies.
+    #[serde(default)]
+    pub policy_arns: Vec<String>,
+}
+
+fn session_name() -> String {
+    "forno".to_owned()
+}
+
 impl Default for ProjectFile {
     fn default() -> Self {
         Self {
             schema: None,
             images: vec!["images".to_owned()],
             region: None,
+            assume_role: Vec::new(),
             vars: BTreeMap::new(),
             builder: BuilderTable::default(),
             tags: BTreeMap::new(),
