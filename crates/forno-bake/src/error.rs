@@ -171,10 +171,7 @@ impl Error {
             ),
         };
         let hint = match self.hint() {
-            Some(hint) => format!(
-                "{said}
-{hint}"
-            ),
+            Some(hint) => format!("{said}\n{hint}"),
             None => said,
         };
         self.reworded(forno_aws::without_denial_code)

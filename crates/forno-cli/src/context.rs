@@ -29,6 +29,11 @@ impl Context {
         Ok(Project::find(&self.directory)?)
     }
 
+    /// What `forno.toml` says for commands that need no recipes.
+    pub(crate) fn settings_of_project(&self) -> anyhow::Result<Project> {
+        Ok(Project::find_without_recipes(&self.directory)?)
+    }
+
     /// What recipes are given from outside.
     pub(crate) fn inputs(&self, arguments: &VariableArgs, unset: Unset) -> Inputs {
         Inputs {

@@ -39,27 +39,19 @@ pub(crate) async fn gateway_of(
         (url, _) => Access {
             region: Some(connection.region.clone()),
             endpoint_url: url.clone(),
-            ..on_aws(
-                profile,
-                Project::find(&context.directory).ok().as_ref(),
-                context,
-            )
+            ..on_aws(profile, &context.settings_of_project()?, context)
         },
     };
     Ok(Gateway::connect(access).await?)
 }
 
 /// As whom AWS is called: by the usual chain, and then the roles of the project.
-fn on_aws(profile: Option<&str>, project: Option<&Project>, context: &Context) -> Access {
+fn on_aws(profile: Option<&str>, project: &Project, context: &Context) -> Access {
     let asks = context.printer.can_ask();
     Access {
         profile: profile.map(str::to_owned),
         machine_endpoint_url: machine_endpoint(context),
-        roles: project
-            .into_iter()
-            .flat_map(Project::roles)
-            .map(role)
-            .collect(),
+        roles: project.roles().iter().map(role).collect(),
         ask_code: asks.then(|| Arc::new(CodeAtTerminal(context.printer)) as Arc<dyn AskCode>),
         ..Access::default()
     }
@@ -110,7 +102,7 @@ impl Place {
     /// Opens the place that the arguments name; the project knows what they leave open.
     pub(crate) async fn open(
         arguments: &WhereArgs,
-        project: Option<&Project>,
+        project: &Project,
         mode: Mode,
         context: &Context,
     ) -> anyhow::Result<Self> {
@@ -121,12 +113,15 @@ impl Place {
     pub(crate) async fn open_as(
         arguments: &WhereArgs,
         conduct: Option<Conduct>,
-        project: Option<&Project>,
+        project: &Project,
         mode: Mode,
         context: &Context,
     ) -> anyhow::Result<Self> {
-        let usual = project.and_then(Project::region);
-        let region = settings::region(arguments.region.as_deref(), &context.environment, usual);
+        let region = settings::region(
+            arguments.region.as_deref(),
+            &context.environment,
+            project.region(),
+        );
         if !arguments.local {
             let mut access = on_aws(arguments.profile.as_deref(), project, context);
             access.region = region;

@@ -82,16 +82,33 @@ pub enum Unset {
     StandIn,
 }
 
+/// Whether the recipes of a project are of interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recipes {
+    Read,
+    Ignored,
+}
+
 impl Project {
     /// The project that `start` (a folder) lies in: the nearest folder upwards
     /// with a `forno.toml`, else `start` itself with the defaults.
     pub fn find(start: &Path) -> Result<Self, Diagnostics> {
+        Self::find_with(start, Recipes::Read)
+    }
+
+    /// The same for commands that need no recipes: one that is broken must not stand in
+    /// their way.
+    pub fn find_without_recipes(start: &Path) -> Result<Self, Diagnostics> {
+        Self::find_with(start, Recipes::Ignored)
+    }
+
+    fn find_with(start: &Path, recipes: Recipes) -> Result<Self, Diagnostics> {
         let start = std::path::absolute(start).unwrap_or_else(|_| start.to_owned());
         let root = start
             .ancestors()
             .find(|folder| folder.join(PROJECT_FILE).is_file())
             .unwrap_or(&start);
-        Self::read(root.to_owned(), start.clone())
+        Self::read(root.to_owned(), start.clone(), recipes)
     }
 
     /// The project that an image belongs to: another one when the image is
@@ -105,12 +122,14 @@ impl Project {
             .skip(1)
             .find(|folder| folder.join(PROJECT_FILE).is_file());
         match root {
-            Some(root) if root != self.root => Self::read(root.to_owned(), self.seen_from.clone()),
+            Some(root) if root != self.root => {
+                Self::read(root.to_owned(), self.seen_from.clone(), Recipes::Read)
+            }
             _ => Ok(self.clone()),
         }
     }
 
-    fn read(root: PathBuf, seen_from: PathBuf) -> Result<Self, Diagnostics> {
+    fn read(root: PathBuf, seen_from: PathBuf, recipes: Recipes) -> Result<Self, Diagnostics> {
         let mut project = Self {
             root,
             seen_from,
@@ -136,7 +155,9 @@ impl Project {
         }
         project.region = settings.region;
         project.roles = settings.assume_role;
-        project.find_recipes(&settings.images, &mut diagnostics);
+        if recipes == Recipes::Read {
+            project.find_recipes(&settings.images, &mut diagnostics);
+        }
         diagnostics.into_result(project)
     }
 

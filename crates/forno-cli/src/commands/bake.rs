@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &BakeArgs, context: &Context) -> anyhow::Result<pro
     let code = block_on(async {
         let signals = signals::watch(ladder.clone())?;
         let place = tokio::select! {
-            place = Place::open_as(&arguments.place, conduct, Some(&project), mode, context) => place?,
+            place = Place::open_as(&arguments.place, conduct, &project, mode, context) => place?,
             () = ladder.reached(Rung::Undo) => {
                 signals::tell_early_end(&ladder, context.printer);
                 return Ok(ExitCode::Interrupted);

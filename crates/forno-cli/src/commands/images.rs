@@ -4,7 +4,6 @@ use std::process;
 
 use forno_aws::{Image, ImageState, TagMatch};
 use forno_bake::ExitCode;
-use forno_recipe::Project;
 use forno_report::Mode;
 use serde_json::json;
 
@@ -20,14 +19,13 @@ const SOURCE: &str = "forno:source-image";
 const FINISHED: &str = "forno:finished";
 
 pub(crate) fn run(arguments: &ImagesArgs, context: &Context) -> anyhow::Result<process::ExitCode> {
-    // Listing needs no recipes: one that is broken must not stand in the way.
-    let project = Project::find(&context.directory).ok();
+    let project = context.settings_of_project()?;
     let mode = match context.printer.mode(Output::Auto, &context.environment) {
         Mode::Bars => Mode::Bars,
         _ => Mode::Plain,
     };
     let (images, region) = block_on(async {
-        let place = Place::open(&arguments.place, project.as_ref(), mode, context).await?;
+        let place = Place::open(&arguments.place, &project, mode, context).await?;
         let images = async {
             let gateway = place.gateway().await?;
             let condition = match &arguments.image {

@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &PlanArgs, context: &Context) -> anyhow::Result<pro
     let plans = block_on(async {
         let signals = signals::watch(ladder.clone())?;
         let work = async {
-            let place = Place::open(&arguments.place, Some(&project), mode, context).await?;
+            let place = Place::open(&arguments.place, &project, mode, context).await?;
             let plans = async {
                 let gateway = place.gateway().await?;
                 let mut settings = Settings::new(&folders.home);

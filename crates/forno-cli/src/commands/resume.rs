@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &ResumeArgs, context: &Context) -> anyhow::Result<p
         Some(source) => Some(load(source, arguments, context)?),
         None => None,
     };
-    let project = context.project().ok();
+    let project = context.settings_of_project()?;
     let mode = context.printer.mode(arguments.output, &context.environment);
     let ladder = Ladder::new();
     let code = block_on(async {
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &ResumeArgs, context: &Context) -> anyhow::Result<p
             .region
             .get_or_insert_with(|| taken.region().to_owned());
         let place = tokio::select! {
-            place = Place::open(&place, project.as_ref(), mode, context) => place?,
+            place = Place::open(&place, &project, mode, context) => place?,
             () = ladder.reached(Rung::Undo) => {
                 signals::tell_early_end(&ladder, context.printer);
                 return Ok(ExitCode::Interrupted);

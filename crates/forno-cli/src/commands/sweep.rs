@@ -7,7 +7,6 @@ use std::time::Duration;
 use forno_bake::{
     Consent, Engine, Error, ErrorKind, ExitCode, Fate, Found, Settings, SweepOptions, SweepReport,
 };
-use forno_recipe::Project;
 use forno_report::Mode;
 use forno_saga::{Ladder, Rung};
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -24,8 +23,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<process::ExitCode> {
     let options = options(arguments, context)?;
-    // What is left behind needs no recipes: one that is broken must not stand in the way.
-    let project = Project::find(&context.directory).ok();
+    let project = context.settings_of_project()?;
     let mode = match context.printer.mode(Output::Auto, &context.environment) {
         Mode::Bars => Mode::Bars,
         _ => Mode::Plain,
@@ -35,7 +33,7 @@ pub(crate) fn run(arguments: &SweepArgs, context: &Context) -> anyhow::Result<pr
         let signals = signals::watch(ladder.clone())?;
         let beginning = arguments.place();
         let place = tokio::select! {
-            place = Place::open(&beginning, project.as_ref(), mode, context) => place?,
+            place = Place::open(&beginning, &project, mode, context) => place?,
             () = ladder.reached(Rung::Undo) => {
                 signals::tell_early_end(&ladder, context.printer);
                 return Ok(ExitCode::Interrupted);

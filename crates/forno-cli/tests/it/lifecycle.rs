@@ -1,6 +1,6 @@
 //! Bakes that go well: what they leave, what they remember, when they are repeated.
 
-use crate::support::{Machine, Recipe, Sandbox};
+use crate::support::{Machine, Recipe, Running, Sandbox};
 
 fn hello() -> Recipe {
     Recipe::new("hello")
@@ -215,4 +215,40 @@ fn packers_manifest_is_added_to() {
         .run(&options)
         .code(1)
         .says(&["no manifest of Packer's", "forno show"]);
+}
+
+/// A role of `forno.toml`, by an endpoint that the environment names.
+#[test]
+fn the_role_of_forno_toml_bakes_and_sweeps() {
+    let sandbox = Sandbox::new(Machine::Stub);
+    sandbox.file(
+        "forno.toml",
+        "images = ['images']\n[[assume_role]]\nrole_arn = 'arn:aws:iam::123456789012:role/baker'\n\
+         session_name = 'nightly'\nexternal_id = 'ours'\n",
+    );
+    sandbox.recipe(&Recipe::new("one").shell("say", "echo hello"));
+    let endpoint = sandbox.serve();
+    let run = |arguments: &[&str]| {
+        let mut command = sandbox.forno(arguments);
+        command.envs(endpoint.variables());
+        Running::start(command).finish()
+    };
+    run(&["bake", "one", "--no-image"]).code(0);
+    run(&["bake", "one"]).code(0);
+    let folder = fs_err::read_dir(sandbox.home().join("bakes")).unwrap();
+    for bake in folder {
+        let plan = fs_err::read_to_string(bake.unwrap().path().join("plan.json")).unwrap();
+        assert!(plan.contains("assumed-role/baker/nightly"), "{plan}");
+    }
+    endpoint.holds_only_images(1);
+    let told = run(&["plan", "one"]).code(0);
+    assert!(told.stdout.contains("as the last one"), "{told}");
+    // A broken recipe is in nobody's way who needs none; a broken `forno.toml` is.
+    sandbox.file("images/broken.toml", "[image");
+    run(&["images"]).code(0);
+    run(&["sweep"]).code(0);
+    sandbox.file("forno.toml", "[[assume_role]]\nrole_arn = 'baker'\n");
+    run(&["sweep"])
+        .code(10)
+        .says(&["`baker` is not the ARN of a role"]);
 }
