@@ -86,7 +86,10 @@ volume() {
     return
   fi
   # The volume, then what is within: in a container the kernel's names of it are not there.
-  lsblk -nro MAJ:MIN,PATH "$node" >"$dir/within"
+  if ! lsblk -nro MAJ:MIN,PATH "$node" >"$dir/within" || [ ! -s "$dir/within" ]; then
+    unsearched 'what is on it cannot be listed' "$1"
+    return
+  fi
   while read -r number path; do
     case $number in "$(lsblk -dnro MAJ:MIN "$node")") path=$node label=$1 ;; *) label=$1${path##*[!0-9]} ;; esac
     at=$(mounted "$number" "$path")

@@ -34,7 +34,7 @@ pub(crate) struct RecipeFile {
     /// The machine on which the image is made.
     pub(crate) builder: BuilderTable,
     /// What is done to the builder, in order. Each step does one thing: it has
-    /// exactly one of `shell`, `file`, `ansible`, `local` and `reboot`.
+    /// exactly one of `shell`, `file`, `ansible`, `local`, `reboot` and `breakpoint`.
     pub(crate) step: Vec<Option<StepEntry>>,
     /// What must hold on the builder before its disk becomes an image. Each
     /// has exactly one of `file`, `package`, `service`, `port`, `user` and `command`.
@@ -48,9 +48,9 @@ pub(crate) struct RecipeFile {
     /// or one of the assertions of `[[check]]`.
     pub(crate) test: Vec<Option<TestEntry>>,
     /// What is done on a machine where something failed, in order, before it is taken
-    /// down: to bring a log home, say. Steps as in `[[step]]`, but no `reboot`. The bake
-    /// fails all the same, whatever becomes of them. Not run when the bake is
-    /// interrupted, nor where the machine is gone.
+    /// down: to bring a log home, say. Steps as in `[[step]]`, but no `reboot` and no
+    /// `breakpoint`. The bake fails all the same, whatever becomes of them. Not run when the
+    /// bake is interrupted, nor where the machine is gone.
     pub(crate) on_failure: Vec<Option<StepEntry>>,
     /// Where the image goes, who may use it, and for how long. Without it the image
     /// stays private in the account and region that made it.

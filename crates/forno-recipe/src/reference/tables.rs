@@ -52,6 +52,15 @@ pub fn reference() -> String {
         &format!("{}\n\n", text(&project["description"])),
     );
     keys(&mut tables, &project, &project);
+    // Its other tables are those of recipes.
+    for (name, value) in properties(&project) {
+        let items = items(value, &project);
+        if items["properties"].is_object() {
+            let about = text(&items["description"]);
+            write(&mut tables, &format!("### `[[{name}]]`\n\n{about}\n\n"));
+            keys(&mut tables, &items, &project);
+        }
+    }
     PAGE.replace("<!-- tables -->", tables.trim_end())
 }
 
