@@ -91,9 +91,7 @@ fn step_name(action: &Action) -> String {
         Action::Download(download) => format!("download {}", download.from),
         Action::Ansible(ansible) => format!("playbook {}", file_name(&ansible.playbook)),
         Action::Reboot => "reboot".to_owned(),
-        Action::Breakpoint(note) => note
-            .as_ref()
-            .map_or_else(|| "breakpoint".to_owned(), first_line),
+        Action::Breakpoint(_) => "breakpoint".to_owned(),
     }
 }
 
