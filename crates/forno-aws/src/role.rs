@@ -1,7 +1,7 @@
 //! Roles that are assumed on the way to the one that bakes, each with the credentials of the
 //! one before.
 //!
-//! The SDK's own provider for this knows neither tags nor the codes of MFA devices.
+//! The SDK's own provider for this knows neither the codes of MFA devices nor transitive tags.
 
 use std::fmt;
 use std::sync::Arc;

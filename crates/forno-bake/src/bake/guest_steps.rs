@@ -10,7 +10,7 @@ use secrecy::SecretString;
 
 use crate::{Error, ErrorKind};
 
-/// `folder` is where the recipe lies. `None`: it is nothing that is done to the guest.
+/// `folder` is where the recipe lies. `None`: a breakpoint, which does nothing to the guest.
 pub(super) fn step(step: &recipe::Step, folder: &Path) -> Option<guest::Step> {
     Some(guest::Step {
         name: step.name.clone(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forno_events::{BakeId, Event, Outcome, StepId};
 use forno_guest::{Decide, Decision, Step, StepError, StepReport};
-use forno_recipe::{Action, Text};
+use forno_recipe::Action;
 
 use super::connect::{Connected, raced};
 use super::context::Context;
@@ -26,12 +26,9 @@ pub(super) async fn provision(ctx: &Context, builder: &Connected) -> Result<(), 
         if ctx.has_passed(&id, &builder.machine.effect) {
             continue;
         }
-        if let Action::Breakpoint(note) = &one.action {
-            breakpoint(ctx, builder, &id, one, note.as_ref()).await?;
-            ctx.pass(&id, &builder.machine.effect).await?;
-            continue;
-        }
         let Some(done) = step(one, folder) else {
+            breakpoint(ctx, builder, &id, one).await?;
+            ctx.pass(&id, &builder.machine.effect).await?;
             continue;
         };
         let name = one.name.clone();
@@ -95,7 +92,6 @@ async fn breakpoint(
     builder: &Connected,
     id: &StepId,
     step: &forno_recipe::Step,
-    note: Option<&Text>,
 ) -> Result<(), Error> {
     let Some(ask) = &ctx.settings.ask else {
         ctx.emitter.emit(Event::StepFinished {
@@ -106,6 +102,10 @@ async fn breakpoint(
             message: Some("nobody can be asked here".to_owned()),
         });
         return Ok(());
+    };
+    let note = match &step.action {
+        Action::Breakpoint(note) => note.as_ref(),
+        _ => None,
     };
     let question = Question {
         bake: ctx.prepared.bake.clone(),

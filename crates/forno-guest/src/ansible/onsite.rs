@@ -9,9 +9,10 @@ use std::path::Path;
 
 use forno_link::Exit;
 use secrecy::SecretString;
+use serde_json::json;
 
 use super::galaxy::{self, asked_of};
-use super::workplace::{Way, inventory, variables};
+use super::workplace::{inventory, variables};
 use super::{did_nothing, options};
 use crate::StepError;
 use crate::error::StepErrorKind;
@@ -35,7 +36,7 @@ pub(crate) fn pack(ansible: &Ansible) -> Result<(Shell, Luggage), StepError> {
     let mut luggage = Luggage::default();
     let mut add = || -> io::Result<()> {
         luggage.tree("play", &galaxy::folder_of(&ansible.playbook))?;
-        let hosts = inventory(ansible, &Way::Itself).to_string();
+        let hosts = inventory(ansible, &json!({ "ansible_connection": "local" })).to_string();
         luggage.file("hosts.json", hosts.into_bytes());
         if let Some(vars) = variables(ansible)? {
             luggage.file("vars.json", vars);

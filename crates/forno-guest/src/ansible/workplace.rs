@@ -28,8 +28,22 @@ pub(super) enum Way<'a> {
     Ssh(&'a SshAccess),
     /// Through forno's own link, whose user is this.
     Forno(&'a str),
-    /// Not at all: it runs there.
-    Itself,
+}
+
+impl Way<'_> {
+    fn host(&self) -> Value {
+        match self {
+            Self::Ssh(access) => json!({
+                "ansible_host": access.address.ip().to_string(),
+                "ansible_port": access.address.port(),
+                "ansible_user": access.user,
+            }),
+            Self::Forno(user) => json!({
+                "ansible_connection": "forno_link",
+                "ansible_user": user,
+            }),
+        }
+    }
 }
 
 /// A unix socket's path is at most 107 bytes long; ssh puts some 40 after ours.
@@ -60,7 +74,7 @@ impl Workplace {
             vars: variables_file(ansible, dir.path())?,
             agent: match way {
                 Way::Ssh(access) => access.agent_socket.clone(),
-                Way::Forno(_) | Way::Itself => None,
+                Way::Forno(_) => None,
             },
             dir,
         };
@@ -69,7 +83,7 @@ impl Workplace {
         }
         place.write("callback/forno.py", PLUGIN.as_bytes())?;
         place.write("ansible.cfg", b"")?;
-        let hosts = inventory(ansible, way).to_string();
+        let hosts = inventory(ansible, &way.host()).to_string();
         place.write("hosts.json", hosts.as_bytes())?;
         match way {
             Way::Ssh(access) => {
@@ -80,7 +94,6 @@ impl Workplace {
                 fs_err::create_dir(place.path("connection"))?;
                 place.write("connection/forno_link.py", CONNECTION.as_bytes())?;
             }
-            Way::Itself => {}
         }
         Ok(place)
     }
@@ -235,19 +248,8 @@ fn known_hosts(access: &SshAccess) -> String {
     }
 }
 
-pub(super) fn inventory(ansible: &Ansible, way: &Way<'_>) -> Value {
-    let host = match way {
-        Way::Ssh(access) => json!({
-            "ansible_host": access.address.ip().to_string(),
-            "ansible_port": access.address.port(),
-            "ansible_user": access.user,
-        }),
-        Way::Forno(user) => json!({
-            "ansible_connection": "forno_link",
-            "ansible_user": user,
-        }),
-        Way::Itself => json!({ "ansible_connection": "local" }),
-    };
+/// The machine alone, with these variables of its own, in the groups that are asked for.
+pub(super) fn inventory(ansible: &Ansible, host: &Value) -> Value {
     let mut all = json!({ "hosts": { HOST: host } });
     let groups: serde_json::Map<String, Value> = ansible
         .groups

@@ -30,10 +30,6 @@ pub(crate) async fn run(
 ) -> Result<SealReport, StepError> {
     crate::shell::sweep(link, ctx).await?;
     if let Some(home) = crate::stub::home(link, ctx).await? {
-        let options = &SealOptions {
-            volumes: Vec::new(),
-            ..options.clone()
-        };
         let scanned = scan(link, options, &home, ctx).await?;
         return Ok(SealReport {
             warnings: vec!["a stub has nothing to forget".into()],
@@ -121,7 +117,8 @@ async fn scan(
     root: &str,
     ctx: &StepContext,
 ) -> Result<Scanned, StepError> {
-    let volumes = options.volumes.iter();
+    // Those of a stub are the computer's own.
+    let volumes = options.volumes.iter().filter(|_| root.is_empty());
     let volumes = volumes.flat_map(|volume| [volume.device.as_str(), volume.serial.as_str()]);
     let command = Command::script(SCAN, std::iter::once(root).chain(volumes))
         .sudo(true)

@@ -9,6 +9,7 @@ use super::call::Call;
 use super::image_create::{check_name, name_is_free};
 use super::images::unavailable;
 use super::run::{client_token, read_nothing_new};
+use super::snapshots::pending;
 use super::tags::TagSpecs;
 use crate::api::error::ApiError;
 use crate::api::xml::Xml;
@@ -17,8 +18,7 @@ use crate::state::ids::Resource;
 use crate::state::kms::key_arn;
 use crate::state::regions::Region;
 use crate::state::world::{
-    ACCOUNT, CopyToken, Ebs, Image, ImageState, ImageVolume, Origin, Protection, Snapshot,
-    SnapshotState, Tags,
+    ACCOUNT, CopyToken, Ebs, Image, ImageState, ImageVolume, Origin, Protection, Snapshot, Tags,
 };
 
 /// Minutes in which a copy may be asked to complete: quarters of an hour up to two
@@ -99,7 +99,18 @@ pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiEr
     let mut parts = Vec::new();
     let mut copy_of = |call: &mut Call<'_>, id: &str, ebs: &Ebs| {
         let snapshot = snapshots.get(id)?;
-        let copy = pending(call, snapshot, ebs, &image_id, source_id);
+        let copy = pending(
+            call,
+            // The documented id of a volume that is none.
+            "vol-ffffffff",
+            snapshot.size_gib,
+            ebs.encrypted,
+            ebs.kms_key.clone(),
+            format!(
+                "Copied for DestinationAmi {image_id} from SourceAmi {source_id} for SourceSnapshot {}.",
+                snapshot.id
+            ),
+        );
         parts.push(Part {
             from: snapshot.disk.clone(),
             snapshot: copy.id.clone(),
@@ -162,34 +173,6 @@ pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiEr
         image_due: snapshot_due + pace.image,
     }));
     Ok(())
-}
-
-/// The copy of a snapshot, before it is made.
-fn pending(call: &Call<'_>, snapshot: &Snapshot, ebs: &Ebs, image: &str, source: &str) -> Snapshot {
-    let id = Resource::Snapshot.fresh();
-    Snapshot {
-        owner: ACCOUNT.to_owned(),
-        description: format!(
-            "Copied for DestinationAmi {image} from SourceAmi {source} for SourceSnapshot {}.",
-            snapshot.id
-        ),
-        // The documented id of a volume that is none.
-        volume: "vol-ffffffff".to_owned(),
-        size_gib: snapshot.size_gib,
-        encrypted: ebs.encrypted,
-        kms_key: ebs.kms_key.clone(),
-        state: SnapshotState::Pending { percent: 0 },
-        started: call.now,
-        completed: None,
-        due: call
-            .now
-            .checked_add(call.fleet.pace.snapshot)
-            .unwrap_or(call.now),
-        disk: call.fleet.folder.disks().join(format!("{id}.raw")),
-        volume_accounts: Vec::new(),
-        public: false,
-        id,
-    }
 }
 
 /// The image that an earlier call with this token made.

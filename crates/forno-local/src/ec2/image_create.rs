@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::call::Call;
 use super::run_disk::{Disk, Disks, Ground, read_mappings};
+use super::snapshots::pending;
 use super::tags::TagSpecs;
 use crate::api::error::ApiError;
 use crate::api::xml::Xml;
@@ -13,7 +14,7 @@ use crate::fleet::{Capture, Order, Part};
 use crate::state::ids::Resource;
 use crate::state::world::{
     ACCOUNT, Attachment, Ebs, Image, ImageRoot, ImageState, ImageVolume, InstanceState, Origin,
-    Protection, RegionState, Snapshot, SnapshotState, Volume,
+    Protection, RegionState, Volume,
 };
 
 /// What EC2 lets a name be.
@@ -113,7 +114,14 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
     let mut parts = Vec::new();
     let mut snapshot_of = |call: &mut Call<'_>, from: &str| {
         let volume = call.state().volumes.get(from)?.clone();
-        let snapshot = pending(call, &volume, &description_of_snapshot);
+        let snapshot = pending(
+            call,
+            &volume.id,
+            volume.size_gib,
+            volume.encrypted,
+            volume.kms_key.clone(),
+            description_of_snapshot.clone(),
+        );
         let id = snapshot.id.clone();
         parts.push(Part {
             from: volume.disk,
@@ -196,30 +204,6 @@ fn captured(volume: &Volume, attachment: &Attachment) -> Disk {
             encrypted: volume.encrypted,
             kms_key: volume.kms_key.clone(),
         },
-    }
-}
-
-/// The snapshot of a volume, before its copy is made.
-fn pending(call: &Call<'_>, volume: &Volume, description: &str) -> Snapshot {
-    let id = Resource::Snapshot.fresh();
-    Snapshot {
-        owner: ACCOUNT.to_owned(),
-        description: description.to_owned(),
-        volume: volume.id.clone(),
-        size_gib: volume.size_gib,
-        encrypted: volume.encrypted,
-        kms_key: volume.kms_key.clone(),
-        state: SnapshotState::Pending { percent: 0 },
-        started: call.now,
-        completed: None,
-        due: call
-            .now
-            .checked_add(call.fleet.pace.snapshot)
-            .unwrap_or(call.now),
-        disk: call.fleet.folder.disks().join(format!("{id}.raw")),
-        volume_accounts: Vec::new(),
-        public: false,
-        id,
     }
 }
 

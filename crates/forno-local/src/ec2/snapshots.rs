@@ -27,6 +27,37 @@ const FILTERS: &[&str] = &[
     "volume-size",
 ];
 
+/// A snapshot of this volume, before its copy is made.
+pub(super) fn pending(
+    call: &Call<'_>,
+    volume: &str,
+    size_gib: u32,
+    encrypted: bool,
+    kms_key: Option<String>,
+    description: String,
+) -> Snapshot {
+    let id = Resource::Snapshot.fresh();
+    Snapshot {
+        owner: ACCOUNT.to_owned(),
+        description,
+        volume: volume.to_owned(),
+        size_gib,
+        encrypted,
+        kms_key,
+        state: SnapshotState::Pending { percent: 0 },
+        started: call.now,
+        completed: None,
+        due: call
+            .now
+            .checked_add(call.fleet.pace.snapshot)
+            .unwrap_or(call.now),
+        disk: call.fleet.folder.disks().join(format!("{id}.raw")),
+        volume_accounts: Vec::new(),
+        public: false,
+        id,
+    }
+}
+
 pub(super) fn describe_snapshots(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
     let filters = Filters::read(&call.params, FILTERS, true)?;
     let page = Page::read(call.form, &call.params, 5..=1000)?;

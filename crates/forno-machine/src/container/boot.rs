@@ -175,12 +175,7 @@ fn commands(
         .cgroups
         .make(&spec.id, spec.vcpus, spec.memory_mib)
         .map_err(|e| Error::io("cannot make a control group", e))?;
-    let mut guest = guest_command(spec, life, &target, namespace, &cgroups, mounting)?;
-    let options = guest.argv.iter().position(|arg| arg == "--boot");
-    guest.argv.splice(
-        options.map_or(0..0, |at| at..at),
-        data.iter().flat_map(Held::binds),
-    );
+    let guest = guest_command(spec, life, &target, namespace, &cgroups, mounting, data)?;
     Ok(Commands {
         relay,
         dialler,
@@ -272,6 +267,7 @@ fn guest_command(
     namespace: &str,
     cgroups: &[PathBuf],
     mounting: Vec<String>,
+    data: &[Held],
 ) -> Result<Spawn, Error> {
     let resolver = spec.dir.join("resolv.conf");
     write(&resolver, &format!("nameserver {RESOLVER}\n"))?;
@@ -314,6 +310,12 @@ fn guest_command(
                 "--bind-ro={}:/sys/hypervisor/uuid",
                 escape(text(&platform)?)
             ),
+        ]
+        .map(str::to_owned),
+    );
+    argv.extend(data.iter().flat_map(Held::binds));
+    argv.extend(
+        [
             "--boot",
             "--",
             // The network stands already; nobody in the guest is to touch it.
