@@ -4,13 +4,14 @@
 use aws_sdk_ec2::operation::enable_image_deprecation::EnableImageDeprecationError;
 use aws_sdk_ec2::operation::enable_image_deregistration_protection::EnableImageDeregistrationProtectionError;
 use aws_sdk_ec2::operation::get_image_block_public_access_state::GetImageBlockPublicAccessStateError;
+use aws_sdk_ec2::operation::get_snapshot_block_public_access_state::GetSnapshotBlockPublicAccessStateError;
 use aws_sdk_ec2::operation::modify_image_attribute::ModifyImageAttributeError;
 use aws_sdk_ec2::operation::modify_image_attribute::builders::ModifyImageAttributeFluentBuilder;
 use aws_sdk_ec2::operation::modify_snapshot_attribute::ModifySnapshotAttributeError;
-use aws_sdk_ec2::types::builders::LaunchPermissionBuilder;
+use aws_sdk_ec2::types::builders::{CreateVolumePermissionBuilder, LaunchPermissionBuilder};
 use aws_sdk_ec2::types::{
     AttributeValue, CreateVolumePermission, CreateVolumePermissionModifications, LaunchPermission,
-    LaunchPermissionModifications, PermissionGroup,
+    LaunchPermissionModifications, PermissionGroup, SnapshotBlockPublicAccessState,
 };
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
@@ -69,12 +70,19 @@ impl Gateway {
         Ok(())
     }
 
-    /// Lets accounts make volumes of a snapshot.
-    pub async fn share_snapshot(&self, id: &SnapshotId, accounts: &[String]) -> Result<(), Error> {
+    /// Lets accounts make volumes of a snapshot, or everybody.
+    pub async fn share_snapshot(
+        &self,
+        id: &SnapshotId,
+        accounts: &[String],
+        public: bool,
+    ) -> Result<(), Error> {
         let call = self.call("ModifySnapshotAttribute").on(id);
-        let permissions = accounts
-            .iter()
-            .map(|account| CreateVolumePermission::builder().user_id(account).build());
+        let one = CreateVolumePermission::builder;
+        let permissions = accounts.iter().map(|account| one().user_id(account));
+        let everybody = public.then(|| one().group(PermissionGroup::All));
+        let permissions = permissions.chain(everybody);
+        let permissions = permissions.map(CreateVolumePermissionBuilder::build);
         let add =
             CreateVolumePermissionModifications::builder().set_add(Some(permissions.collect()));
         self.clients()
@@ -144,5 +152,20 @@ impl Gateway {
             .await
             .map_err(|error| call.failed(&error))?;
         Ok(reply.image_block_public_access_state.as_deref() == Some("unblocked"))
+    }
+
+    /// Whether snapshots of the region can be made public.
+    pub async fn may_share_snapshots_publicly(&self) -> Result<bool, Error> {
+        let call = self.call("GetSnapshotBlockPublicAccessState");
+        let reply = self
+            .clients()
+            .ec2
+            .get_snapshot_block_public_access_state()
+            .customize()
+            .interceptor(call.watch::<GetSnapshotBlockPublicAccessStateError>())
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        Ok(reply.state == Some(SnapshotBlockPublicAccessState::Unblocked))
     }
 }

@@ -40,6 +40,9 @@ pub struct SshWay {
     pub host_key: String,
     /// Signs with the key of the bake; gone with its process.
     pub agent_socket: Option<PathBuf>,
+    /// What OpenSSH's clients are told besides, each as `NAME=VALUE`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
 }
 
 impl SshWay {

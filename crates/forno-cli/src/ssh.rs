@@ -39,6 +39,7 @@ fn options(way: &SshWay, user: &str, known_hosts: &str) -> Vec<String> {
     option("GlobalKnownHostsFile=none".into());
     option("StrictHostKeyChecking=yes".into());
     option("ForwardAgent=no".into());
+    way.options.iter().for_each(|one| option(one.clone()));
     if let Some(agent) = &way.agent_socket {
         option(format!("IdentityAgent=\"{}\"", agent.display()));
         // Only what the agent of the bake holds: no key of the person is tried.
@@ -65,6 +66,7 @@ mod tests {
             port: 2222,
             host_key: "ssh-ed25519 AAAA".into(),
             agent_socket: Some("/tmp/a b/agent".into()),
+            options: vec!["Ciphers=aes256-ctr".into()],
         };
         let options = options(&way, "admin", "/h/known_hosts");
         for expected in [
@@ -72,6 +74,7 @@ mod tests {
             "StrictHostKeyChecking=yes",
             "IdentityAgent=\"/tmp/a b/agent\"",
             "IdentityFile=none",
+            "Ciphers=aes256-ctr",
             "2222",
         ] {
             assert!(

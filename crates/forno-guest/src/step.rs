@@ -139,6 +139,12 @@ pub struct Ansible {
     pub requirements: Option<PathBuf>,
     pub roles_path: Vec<PathBuf>,
     pub groups: Vec<String>,
+    /// That nobody belongs to.
+    pub empty_groups: Vec<String>,
+    /// The machine's name in the inventory.
+    pub host: String,
+    /// A file or folder beside our own; plays are limited to the machine then.
+    pub inventory: Option<PathBuf>,
     /// Go to Ansible in a file that only its user can read.
     pub extra_vars: BTreeMap<String, SecretValue>,
     pub tags: Vec<String>,

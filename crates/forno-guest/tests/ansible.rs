@@ -39,6 +39,9 @@ fn playbook(dir: &Path, text: &str) -> Ansible {
         requirements: None,
         roles_path: Vec::new(),
         groups: Vec::new(),
+        empty_groups: Vec::new(),
+        host: "builder".to_owned(),
+        inventory: None,
         extra_vars: BTreeMap::from([interpreter()]),
         tags: Vec::new(),
         skip_tags: Vec::new(),
@@ -310,6 +313,50 @@ async fn roles_and_collections_are_fetched_and_kept() {
             .starts_with("ansible-galaxy could not install the roles"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn an_inventory_of_one_s_own_is_read_and_its_other_hosts_are_left_alone() {
+    let bench = bench!();
+    let place = tempfile::tempdir().unwrap();
+    let mut ansible = playbook(
+        place.path(),
+        r"
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: who
+      ansible.builtin.debug:
+        msg: >-
+          {{ inventory_hostname }} {{ mine }} {{ theirs }} {{ hostvars['elsewhere'].about }}
+          {{ groups.nobody | length }} {{ groups.controllers | length }}
+",
+    );
+    let folder = place.path().join("inventory");
+    fs_err::create_dir_all(folder.join("host_vars")).unwrap();
+    fs_err::write(
+        folder.join("hosts"),
+        "[controllers]\nnew\nelsewhere ansible_host=192.0.2.1 about=far\n[controllers:vars]\ntheirs=group\n",
+    )
+    .unwrap();
+    fs_err::write(folder.join("host_vars/new.yml"), "mine: host\n").unwrap();
+    ansible.host = "new".to_owned();
+    ansible.empty_groups = vec!["nobody".to_owned()];
+    // As a folder and as the file in it, from here and on the machine.
+    for inventory in [folder.clone(), folder.join("hosts")] {
+        for on_builder in [false, true] {
+            ansible.inventory = Some(inventory.clone());
+            ansible.on_builder = on_builder;
+            bench
+                .run(Action::Ansible(ansible.clone()))
+                .await
+                .unwrap_or_else(|e| panic!("{}", told(&e)));
+        }
+    }
+    let lines = bench.lines(Stream::Stdout).join("\n");
+    let told = "new host group far 0 2";
+    assert_eq!(lines.matches(told).count(), 4, "{lines}");
+    assert!(!lines.contains("unreachable: 1"), "{lines}");
 }
 
 #[tokio::test]

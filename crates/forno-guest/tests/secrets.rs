@@ -109,6 +109,9 @@ async fn variables_of_a_playbook_are_in_no_process_list() {
         requirements: None,
         roles_path: Vec::new(),
         groups: Vec::new(),
+        empty_groups: Vec::new(),
+        host: "builder".to_owned(),
+        inventory: None,
         extra_vars: BTreeMap::from([
             (
                 "ansible_python_interpreter".into(),

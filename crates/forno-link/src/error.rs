@@ -29,6 +29,13 @@ pub enum ErrorKind {
     ConnectTimedOut(Duration),
     #[error("the connection was closed before the SSH handshake was over: {0}")]
     Handshake(String),
+    /// A configuration on either side: trying again is of no use.
+    #[error("no {what} that both sides know: forno offers {ours}, the machine {theirs}")]
+    NoCommonAlgorithm {
+        what: &'static str,
+        ours: String,
+        theirs: String,
+    },
     /// What a proxy command said before the connection was over.
     #[error("`{program}` says: {said}")]
     Proxy {
@@ -152,6 +159,9 @@ impl ErrorKind {
             ),
             Self::HostKeyMismatch { .. } => Some(
                 "another machine answers at this address, or user data was not applied: nothing was sent to it".into(),
+            ),
+            Self::NoCommonAlgorithm { .. } => Some(
+                "`[builder.ssh]` of the recipe says what forno offers (`ciphers`, `key_exchanges`), sshd_config of the image what the machine does".into(),
             ),
             Self::Proxy { is_final: true, .. } => Some(
                 "it must connect without asking anybody anything: try it by hand with `-o BatchMode=yes`, as the user that runs forno".into(),

@@ -38,5 +38,5 @@ pub use identity::{HostKey, HostKeyPair, Identity};
 pub use link::{Captured, Command, Exit, Link, Output, Sink, SshAccess, Stdin, capture};
 pub use remote::TERMINATE;
 pub use shell::{ShellOptions, by_lines, is_interactive, shell, shell_in};
-pub use ssh::{Auth, Dial, ProxyCommand, SshLink, SshTarget, Timing, connect};
+pub use ssh::{Algorithms, Auth, Dial, ProxyCommand, SshLink, SshTarget, Timing, connect};
 pub use transfer::{FileTarget, Progress, TreeTarget};

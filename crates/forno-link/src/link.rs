@@ -132,6 +132,8 @@ pub struct SshAccess {
     pub public_key: String,
     /// An agent that signs with it; none was made when missing.
     pub agent_socket: Option<PathBuf>,
+    /// What OpenSSH's clients are told besides, each as `NAME=VALUE`.
+    pub options: Vec<String>,
 }
 
 /// A command line for the machine's POSIX shell, and what goes with it.

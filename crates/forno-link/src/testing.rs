@@ -225,6 +225,7 @@ impl Sshd {
         let output = tokio::process::Command::new("ssh")
             .args(["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o"])
             .arg(format!("UserKnownHostsFile={}", known.display()))
+            .args(access.options.iter().flat_map(|option| ["-o", option]))
             .args(["-p", &port.to_string()])
             .arg(format!("{}@{ip}", access.user))
             .arg(command)

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use forno_link::link::Discard;
 use forno_link::{
-    Auth, Command, ErrorKind, HostKeyPair, Identity, Link, SshTarget, Watch, capture, connect,
-    testing,
+    Algorithms, Auth, Command, ErrorKind, HostKeyPair, Identity, Link, SshTarget, Watch, capture,
+    connect, testing,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -194,6 +194,38 @@ async fn a_key_that_is_let_in_late_is_waited_for() {
     refused.notified().await;
     fs_err::write(server.authorized_keys(), line).unwrap();
     assert!(connecting.await.unwrap().unwrap().is_connected());
+}
+
+#[tokio::test]
+async fn only_what_is_chosen_is_offered() {
+    let only = |ciphers: &[&'static str], methods: &[&'static str]| {
+        Algorithms::only(ciphers, methods).unwrap()
+    };
+    // A server that knows one of each, and a cipher that forno offers only where it is told to.
+    let server = server!("Ciphers aes192-ctr\nKexAlgorithms ecdh-sha2-nistp384");
+    let mut target = server.target();
+    // It is not tried again.
+    let error = failure(target.clone(), Duration::from_mins(5)).await;
+    assert_eq!(
+        error.kind.to_string(),
+        "no cipher that both sides know: forno offers aes128-gcm@openssh.com, aes256-gcm@openssh.com, \
+         chacha20-poly1305@openssh.com, aes256-ctr, the machine aes192-ctr"
+    );
+    assert!(error.hint().unwrap().contains("[builder.ssh]"));
+    target.algorithms = only(&["aes256-ctr", "aes192-ctr"], &["ecdh-sha2-nistp384"]);
+    let link = server.link_to(target.clone()).await;
+    let said = capture(&*link, Command::shell("echo in"), &never()).await;
+    assert_eq!(said.unwrap().stdout, "in\n");
+    // Foreign clients are told the same.
+    let access = link.ssh_access().unwrap();
+    assert_eq!(server.foreign(&access, "echo there").await, "there\n");
+
+    target.algorithms = only(&["aes192-ctr"], &["curve25519-sha256"]);
+    let refused = failure(target, Duration::from_mins(5)).await;
+    assert_eq!(
+        refused.kind.to_string(),
+        "no key exchange that both sides know: forno offers curve25519-sha256, the machine ecdh-sha2-nistp384"
+    );
 }
 
 #[tokio::test]

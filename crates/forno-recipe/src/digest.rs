@@ -190,6 +190,14 @@ impl Files {
                     if let Some(path) = &ansible.requirements {
                         self.add(path, Used::File);
                     }
+                    if let Some(path) = &ansible.inventory {
+                        if path.absolute.is_dir() {
+                            self.add(path, Used::Readable);
+                        } else {
+                            self.add(path, Used::File);
+                            self.add(&folder_of(path), Used::Readable);
+                        }
+                    }
                     for path in &ansible.roles_path {
                         self.add(path, Used::Readable);
                     }
@@ -205,16 +213,16 @@ impl Files {
     }
 }
 
-/// The folder of a playbook, named as the recipe would.
-fn folder_of(playbook: &SourcePath) -> SourcePath {
-    let written = match playbook.written.rsplit_once('/') {
+/// The folder of a file, named as the recipe would.
+fn folder_of(file: &SourcePath) -> SourcePath {
+    let written = match file.written.rsplit_once('/') {
         Some(("", _)) => "/",
         Some((folder, _)) => folder,
         None => ".",
     };
     SourcePath {
         written: written.to_owned(),
-        absolute: playbook
+        absolute: file
             .absolute
             .parent()
             .map(Path::to_owned)

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{
     Address, Architecture, Assertion, Connect, DataVolume, DeregistrationProtection, Disk,
-    ImageDisk, Imds, ImdsSupport, MachineOptions, Market, OnFailure, SealAllow, SealItem, Timeouts,
+    ImageDisk, Imds, ImdsSupport, MachineOptions, Market, OnFailure, SealAllow, SealItem,
+    SshOptions, Timeouts,
 };
 use crate::text::{Late, Text, Value};
 use crate::units::{Mode, Period};
@@ -56,6 +57,9 @@ pub struct Recipe {
     /// Left out where it says nothing, as well.
     #[serde(skip_serializing_if = "Publish::is_empty")]
     pub publish: Publish,
+    /// What its `when` leaves out: for people, and no part of what is baked.
+    #[serde(skip)]
+    pub left_out: Vec<LeftOut>,
     /// Keys the digest's hashes of secrets, see [`crate::digest()`].
     #[serde(skip)]
     pub digest_key: Option<SecretString>,
@@ -77,6 +81,14 @@ impl Recipe {
             _ => None,
         })
     }
+}
+
+/// An entry that does not count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// `step`, `check`, `test` or `on_failure`.
+    pub list: &'static str,
+    pub name: String,
 }
 
 /// Where the image goes, who may use it, and for how long.
@@ -102,6 +114,9 @@ pub struct Publish {
     pub public: bool,
     /// The accounts may also make volumes of its snapshots.
     pub share_snapshots: bool,
+    /// Everybody may make volumes of its snapshots.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub public_snapshots: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deprecate_in: Option<Period>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -273,6 +288,8 @@ pub struct Builder {
     /// Through which SSH goes; never empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_command: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "SshOptions::is_default")]
+    pub ssh: SshOptions,
     /// Empty: this machine's own address.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ingress_cidrs: Vec<String>,
@@ -409,6 +426,14 @@ pub struct Ansible {
     pub requirements: Option<SourcePath>,
     pub roles_path: Vec<SourcePath>,
     pub groups: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub empty_groups: Vec<String>,
+    /// The builder's name in the inventory.
+    #[serde(skip_serializing_if = "is_usual_host")]
+    pub host: String,
+    /// A file or folder beside forno's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<SourcePath>,
     pub extra_vars: BTreeMap<String, Value>,
     pub tags: Vec<String>,
     pub skip_tags: Vec<String>,
@@ -417,6 +442,16 @@ pub struct Ansible {
     /// Of ansible-playbook on the baking machine.
     pub env: BTreeMap<String, Text>,
     pub args: Vec<String>,
+}
+
+impl Ansible {
+    /// Unless the recipe says otherwise.
+    pub(crate) const HOST: &str = "builder";
+}
+
+/// A recipe that says nothing keeps its digest.
+fn is_usual_host(host: &str) -> bool {
+    host == Ansible::HOST
 }
 
 /// An assertion about the builder.

@@ -24,6 +24,8 @@ pub(crate) enum Shape {
     },
     Float,
     Bool,
+    /// A boolean, also by a template.
+    Condition,
     Any,
     /// One of several, told apart by the value's type.
     Either(Vec<Shape>),
@@ -90,8 +92,10 @@ fn compile(schema: &Json, root: &Json) -> Shape {
     let branches = ["oneOf", "anyOf"]
         .iter()
         .find_map(|key| schema[*key].as_array());
-    if schema["x-forno-type"] == "any" {
-        return Shape::Any;
+    match schema["x-forno-type"].as_str() {
+        Some("any") => return Shape::Any,
+        Some("condition") => return Shape::Condition,
+        _ => {}
     }
     if let Some(branches) = branches {
         if schema["properties"].is_object() {

@@ -338,6 +338,31 @@ impl JsonSchema for Value {
     }
 }
 
+/// Whether an entry of a recipe counts: a boolean, or a template that comes to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Condition(pub(crate) bool);
+
+impl Default for Condition {
+    fn default() -> Self {
+        Self(true)
+    }
+}
+
+impl JsonSchema for Condition {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Condition".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["boolean", "string"], "x-forno-type": "condition" })
+    }
+}
+
 /// What only a running bake knows, for the second rendering of a [`Late`].
 ///
 /// In templates: `bake.id`, `bake.short_id`, `bake.timestamp`, `bake.date`,

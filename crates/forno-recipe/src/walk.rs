@@ -103,7 +103,8 @@ impl<'a> Walk<'a> {
             }
             (Shape::Float, Kind::Float(number)) => Some((*number).into()),
             (Shape::Float, Kind::Integer(number)) => Some((*number).into()),
-            (Shape::Bool, Kind::Bool(value)) => Some((*value).into()),
+            (Shape::Bool | Shape::Condition, Kind::Bool(value)) => Some((*value).into()),
+            (Shape::Condition, Kind::String(text)) => self.condition(node, text, path),
             (Shape::Any, _) => self.any(node, templating, path),
             (Shape::Either(shapes), _) => match shapes.iter().find(|shape| fits(shape, node)) {
                 Some(shape) => self.value(node, shape, templating, path),
@@ -246,6 +247,36 @@ impl<'a> Walk<'a> {
         self.diagnostics.push(problem);
     }
 
+    /// What a template says of whether something counts.
+    fn condition(&mut self, node: &Node, text: &str, path: &str) -> Option<Json> {
+        // Not filled in yet: whatever depends on the value must wait.
+        let context = self.context?;
+        let rendered = self.told(node, text, context.render_any(text))?;
+        if rendered.secret {
+            self.secret_used(node);
+            return None;
+        }
+        if rendered.value.is_boolean() {
+            return Some(rendered.value);
+        }
+        self.diagnostics.push(
+            Problem::new(format!("`{path}` must come to true or false"))
+                .at(node.span.clone())
+                .label(format!("comes to {}", rendered.value))
+                .help("compare, as in `when = \"{{ vars.stage == 'production' }}\"`"),
+        );
+        None
+    }
+
+    fn secret_used(&mut self, node: &Node) {
+        self.diagnostics.push(
+            Problem::new("a secret cannot be used here")
+                .at(node.span.clone())
+                .label("uses a secret variable")
+                .help("secrets may be used in commands, environments, file contents and Ansible variables"),
+        );
+    }
+
     fn string(
         &mut self,
         node: &Node,
@@ -266,12 +297,7 @@ impl<'a> Walk<'a> {
                         return Some(Text::secret(rendered.value, text).to_json());
                     }
                     (true, _) => {
-                        self.diagnostics.push(
-                            Problem::new("a secret cannot be used here")
-                                .at(node.span.clone())
-                                .label("uses a secret variable")
-                                .help("secrets may be used in commands, environments, file contents and Ansible variables"),
-                        );
+                        self.secret_used(node);
                         return None;
                     }
                 }
@@ -448,6 +474,7 @@ fn fits(shape: &Shape, node: &Node) -> bool {
             | (Shape::Integer { .. }, Kind::Integer(_))
             | (Shape::Float, Kind::Float(_))
             | (Shape::Bool, Kind::Bool(_))
+            | (Shape::Condition, Kind::Bool(_) | Kind::String(_))
             | (Shape::List(_), Kind::List(_))
             | (Shape::Table(_) | Shape::Map(_), Kind::Table(_))
             | (Shape::Any, _)
@@ -472,6 +499,7 @@ fn describe(shape: &Shape) -> String {
         Shape::Integer { .. } => "an integer".into(),
         Shape::Float => "a number".into(),
         Shape::Bool => "a boolean".into(),
+        Shape::Condition => "a boolean or a template".into(),
         Shape::Any => "a value".into(),
         Shape::Either(shapes) => {
             let names: Vec<String> = shapes.iter().map(describe).collect();

@@ -77,6 +77,61 @@ ansible = { playbook = "../provision/site.yml", roles_path = ["../roles"], requi
 }
 
 #[test]
+fn when_is_a_question() {
+    let fixture = Fixture::below_head(
+        r#"
+[vars]
+stage = "homologation"
+token = { from = "env:TOKEN", secret = true }
+[[step]]
+when      = "{{ vars.stage }}"
+shell.run = "true"
+[[step]]
+when      = 1
+shell.run = "true"
+[[step]]
+when      = "{{ vars.stagee == 'x' }}"
+shell.run = "true"
+[[step]]
+when      = "{{ vars.token == 'x' }}"
+shell.run = "true"
+[[check]]
+when = false
+file = "not absolute"
+"#,
+    );
+    assert_snapshot!(fixture.complaint_of("worker", &environment(&[("TOKEN", "x")])));
+}
+
+#[test]
+fn what_ssh_is_made_of() {
+    assert_snapshot!(
+        Fixture::below_head(
+            "[builder.ssh]\nciphers = [\"aes256-cbc\"]\nkey_exchanges = [\"curve25519-sha256\", \"none\"]\n"
+        )
+        .complaint()
+    );
+    assert_snapshot!(
+        Fixture::below_head("[builder]\nconnect = \"ssm\"\nssh = { ciphers = [\"aes256-ctr\"] }\n")
+            .complaint()
+    );
+}
+
+#[test]
+fn names_of_an_inventory() {
+    let fixture = Fixture::below_head(
+        r#"
+[[step]]
+ansible = { playbook = "p.yml", host = "-x", groups = ["a b"], empty_groups = ["all"], inventory = "none" }
+[[step]]
+ansible = { playbook = "p.yml", host = "web", groups = ["web"], empty_groups = ["web", "db"] }
+"#,
+    )
+    .file("images/p.yml", "");
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
 fn undefined_variable() {
     let fixture = Fixture::below_head(
         r#"

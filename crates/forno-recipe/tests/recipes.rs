@@ -494,6 +494,89 @@ user_data = "for {{ vars.x }} of {{ source.name }}"
 }
 
 #[test]
+fn an_entry_counts_when_it_says_so() {
+    let entries = r#"
+[vars]
+stage = "homologation"
+docker = false
+[[step]]
+name = "always"
+shell.run = "true"
+[[step]]
+name = "docker"
+when = "{{ vars.docker }}"
+shell.script = "docker.sh"
+[[step]]
+name = "for one stage"
+when = "{{ vars.stage == 'production' }}"
+shell.run = "true"
+[[check]]
+when = "{{ vars.docker }}"
+package = "docker.io"
+[[test]]
+name = "never"
+when = false
+run = "true"
+[[on_failure]]
+name = "log"
+when = "{{ not vars.docker }}"
+shell.run = "true"
+"#;
+    let fixture = Fixture::below_head(entries).file("images/docker.sh", "true\n");
+    let baked = |given: &[(&str, &str)]| {
+        let vars = given.iter();
+        let inputs = Inputs {
+            vars: vars.map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+            ..Inputs::default()
+        };
+        let recipe = fixture.load_with("worker", &inputs).unwrap();
+        let names = |steps: &[forno_recipe::Step]| {
+            let names = steps.iter().map(|step| step.name.clone());
+            names.collect::<Vec<_>>().join(", ")
+        };
+        let left_out = recipe.left_out.iter();
+        let left_out: Vec<String> = left_out
+            .map(|entry| format!("{} {}", entry.list, entry.name))
+            .collect();
+        format!(
+            "{} | {} | {} | {} || {}",
+            names(&recipe.steps),
+            recipe.checks.len(),
+            recipe.tests.len(),
+            names(&recipe.on_failure),
+            left_out.join(", ")
+        )
+    };
+    assert_eq!(
+        baked(&[]),
+        "always | 0 | 0 | log || step docker, step for one stage, check package docker.io, test never"
+    );
+    assert_eq!(
+        baked(&[("docker", "true"), ("stage", "production")]),
+        "always, docker, for one stage | 1 | 0 |  || on_failure log, test never"
+    );
+}
+
+#[test]
+fn what_is_left_out_is_no_part_of_the_digest() {
+    let with = |step: &str| {
+        let fixture = Fixture::below_head(&format!("[[step]]\nshell.run = \"true\"\n{step}"));
+        let fixture = fixture.file("images/a.sh", step);
+        let recipe = fixture.load().unwrap();
+        forno_recipe::digest(&recipe, "ami-0").unwrap().whole
+    };
+    let without = with("");
+    assert_eq!(
+        with("[[step]]\nwhen = false\nshell.script = \"a.sh\"\n"),
+        without
+    );
+    assert_ne!(
+        with("[[step]]\nwhen = true\nshell.script = \"a.sh\"\n"),
+        without
+    );
+}
+
+#[test]
 fn a_fixed_late_text_is_itself() {
     for text in [
         "plain",

@@ -624,7 +624,7 @@ async fn an_image_is_handed_on_call_by_call() {
     gateway.share_image(&image, &with).await.unwrap();
     let snapshot = "snap-0123456789abcdef0".parse().unwrap();
     gateway
-        .share_snapshot(&snapshot, &with.accounts)
+        .share_snapshot(&snapshot, &with.accounts, true)
         .await
         .unwrap();
     let at = "2031-01-02T03:04:05Z".parse().unwrap();

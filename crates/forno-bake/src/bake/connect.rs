@@ -6,7 +6,10 @@ use std::time::Duration;
 use forno_events::{Event, Severity, StepId};
 use forno_guest::{Guest, ReadyOptions};
 use forno_link::ssm::{self, InstancePort, SsmTarget, Store};
-use forno_link::{AgentSocket, Auth, Dial, HostKey, Link, ProxyCommand, SshTarget, Watch};
+use forno_link::{
+    AgentSocket, Algorithms, Auth, Dial, HostKey, Link, ProxyCommand, SshTarget, Watch,
+};
+use forno_recipe::SshOptions;
 use futures::future::BoxFuture;
 
 use super::bucket::BucketPlace;
@@ -174,6 +177,7 @@ async fn by_ssh(
         Auth::Identity(Arc::clone(&key.identity)),
     );
     target.agent_socket = Some(agent.path().to_owned());
+    target.algorithms = algorithms(&ctx.prepared.recipe.builder.ssh)?;
     let watch = watch(ctx, step, "SSH to answer");
     let link = forno_link::connect(target, within(ctx), &watch, &ctx.cancel).await?;
     let way = link.ssh_access().map(|access| {
@@ -182,6 +186,7 @@ async fn by_ssh(
             port: access.address.port(),
             host_key: access.host_key.line(),
             agent_socket: access.agent_socket,
+            options: access.options,
         })
     });
     Ok(Reached {
@@ -208,6 +213,15 @@ async fn by_agent(ctx: &Context, step: &StepId, machine: &Running) -> Result<Rea
         link: Arc::new(link),
         way: Some(ConnectionWay::Ssm { bucket: place }),
         agent: None,
+    })
+}
+
+fn algorithms(ssh: &SshOptions) -> Result<Algorithms, Trouble> {
+    let ciphers: Vec<&str> = ssh.ciphers.iter().map(|one| one.as_str()).collect();
+    let methods: Vec<&str> = ssh.key_exchanges.iter().map(|one| one.as_str()).collect();
+    Algorithms::only(&ciphers, &methods).map_err(|name| {
+        let text = format!("`{name}` is no algorithm that forno knows");
+        Trouble::Ours(Error::new(ErrorKind::Connect(text)))
     })
 }
 
@@ -285,4 +299,20 @@ pub(super) fn forget(ctx: &Context) {
     ctx.set_machine(None);
     // Missing is what it shall be.
     let _ = fs_err::remove_file(folder::connection(&ctx.folder));
+}
+
+#[cfg(test)]
+mod tests {
+    use forno_recipe::{Cipher, KeyExchange};
+
+    use super::*;
+
+    #[test]
+    fn what_a_recipe_may_choose_is_known_to_the_link() {
+        let every = SshOptions {
+            ciphers: Cipher::ALL.to_vec(),
+            key_exchanges: KeyExchange::ALL.to_vec(),
+        };
+        assert!(algorithms(&every).is_ok());
+    }
 }

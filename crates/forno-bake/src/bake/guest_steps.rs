@@ -137,6 +137,9 @@ fn ansible(ansible: &recipe::Ansible) -> guest::Ansible {
             .map(|path| path.absolute.clone())
             .collect(),
         groups: ansible.groups.clone(),
+        empty_groups: ansible.empty_groups.clone(),
+        host: ansible.host.clone(),
+        inventory: ansible.inventory.as_ref().map(|path| path.absolute.clone()),
         extra_vars: ansible
             .extra_vars
             .iter()

@@ -198,9 +198,15 @@ async fn apply(
         let with_cooldown = protection == DeregistrationProtection::WithCooldown;
         gateway.protect_image(&image.id, with_cooldown).await?;
     }
-    if wanted.share_snapshots {
+    if wanted.share_snapshots || wanted.public_snapshots {
+        let accounts: &[String] = if wanted.share_snapshots {
+            &wanted.accounts
+        } else {
+            &[]
+        };
         for snapshot in image.snapshots() {
-            gateway.share_snapshot(snapshot, &wanted.accounts).await?;
+            let public = wanted.public_snapshots;
+            gateway.share_snapshot(snapshot, accounts, public).await?;
         }
     }
     if wanted.is_shared() {

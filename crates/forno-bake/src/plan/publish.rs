@@ -68,9 +68,9 @@ async fn sharing(
     gateway: &Gateway,
     recipe: &Recipe,
     source: &Image,
-) -> Result<Option<Preflight>, Error> {
+) -> Result<Vec<Preflight>, Error> {
     let publish = &recipe.publish;
-    if publish.is_shared()
+    if (publish.is_shared() || publish.public_snapshots)
         && let Some(device) = encrypted_by_source(recipe, source).next()
     {
         let table = if source.root_device.as_deref() == Some(device) {
@@ -86,27 +86,64 @@ async fn sharing(
             "name a key that those accounts may use as kms_key_id of {table}, or start from an image that is not encrypted",
         )));
     }
-    if !publish.public {
-        return Ok(None);
+    let mut found = Vec::new();
+    if publish.public {
+        found.push(public(
+            &IMAGES,
+            gateway.region(),
+            gateway.may_share_publicly().await,
+        )?);
     }
-    let call = "GetImageBlockPublicAccessState".to_owned();
-    match gateway.may_share_publicly().await {
-        Ok(true) => Ok(Some(Preflight {
-            call,
-            outcome: PreflightOutcome::Allowed,
-            detail: None,
-        })),
-        Ok(false) => Err(Error::new(ErrorKind::Preflight(format!(
-            "the image cannot be public: {} blocks public access for AMIs",
-            gateway.region()
-        )))
-        .with_hint(
-            "`aws ec2 disable-image-block-public-access` allows it, for all images of the region",
-        )),
-        Err(error) => Ok(Some(Preflight {
-            call,
-            outcome: PreflightOutcome::Unclear,
-            detail: Some(error.to_string()),
-        })),
+    if publish.public_snapshots {
+        let may = gateway.may_share_snapshots_publicly().await;
+        found.push(public(&SNAPSHOTS, gateway.region(), may)?);
     }
+    Ok(found)
+}
+
+/// What a region may keep from being public, and how one asks.
+struct Public {
+    call: &'static str,
+    what: &'static str,
+    of: &'static str,
+    allow: &'static str,
+}
+
+const IMAGES: Public = Public {
+    call: "GetImageBlockPublicAccessState",
+    what: "the image",
+    of: "AMIs",
+    allow: "aws ec2 disable-image-block-public-access",
+};
+
+const SNAPSHOTS: Public = Public {
+    call: "GetSnapshotBlockPublicAccessState",
+    what: "the image's snapshots",
+    of: "snapshots",
+    allow: "aws ec2 disable-snapshot-block-public-access",
+};
+
+fn public(
+    about: &Public,
+    region: &str,
+    may: Result<bool, forno_aws::Error>,
+) -> Result<Preflight, Error> {
+    let (outcome, detail) = match may {
+        Ok(true) => (PreflightOutcome::Allowed, None),
+        Ok(false) => {
+            let Public {
+                what, of, allow, ..
+            } = about;
+            return Err(Error::new(ErrorKind::Preflight(format!(
+                "{what} cannot be public: {region} blocks public access for {of}"
+            )))
+            .with_hint(format!("`{allow}` allows it, for all {of} of the region")));
+        }
+        Err(error) => (PreflightOutcome::Unclear, Some(error.to_string())),
+    };
+    Ok(Preflight {
+        call: about.call.to_owned(),
+        outcome,
+        detail,
+    })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use forno_events::StepInfo;
-use forno_recipe::{DataVolume, Digest, Market, Publish};
+use forno_recipe::{DataVolume, Digest, LeftOut, Market, Publish};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,9 @@ pub struct Plan {
     /// Who may use the image, and for how long.
     pub publish: Publish,
     pub steps: Vec<StepInfo>,
+    /// Entries of the recipe that do not count this time, by their `when`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// How long it may take, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,

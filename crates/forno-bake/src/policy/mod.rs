@@ -193,6 +193,9 @@ impl<'a> Needs<'a> {
         if self.any(|recipe| recipe.publish.public) {
             actions.push("ec2:GetImageBlockPublicAccessState");
         }
+        if self.any(|recipe| recipe.publish.public_snapshots) {
+            actions.push("ec2:GetSnapshotBlockPublicAccessState");
+        }
         Statement::new("Look", actions, self.here())
     }
 
@@ -315,7 +318,9 @@ impl<'a> Needs<'a> {
         if self.any(changes_image) {
             actions.push("ec2:ModifyImageAttribute");
         }
-        if self.any(|recipe| recipe.publish.share_snapshots) {
+        let shares =
+            |recipe: &Recipe| recipe.publish.share_snapshots || recipe.publish.public_snapshots;
+        if self.any(shares) {
             actions.push("ec2:ModifySnapshotAttribute");
         }
         if self.any(|recipe| recipe.publish.deprecate_in.is_some()) {

@@ -143,6 +143,45 @@ async fn what_ec2_would_refuse_in_the_end_is_refused_before_the_beginning() {
     rig.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_are_public_where_the_region_lets_them() {
+    let rig = Rig::start().await;
+    let public = RECIPE
+        .split_once("[publish]")
+        .map(|(before, _)| format!("{before}[publish]\npublic_snapshots = true\n"))
+        .unwrap();
+    rig.call(&[
+        ("Action", "EnableSnapshotBlockPublicAccess"),
+        ("State", "block-new-sharing"),
+    ]);
+    let recipes = [rig.recipe("one", &public)];
+    let refused = rig.engine().plan(&recipes, RunOptions::default()).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.exit_code(), ExitCode::Preflight);
+    let text = refused.to_string();
+    assert!(
+        text.contains("blocks public access for snapshots"),
+        "{text}"
+    );
+
+    rig.call(&[("Action", "DisableSnapshotBlockPublicAccess")]);
+    let (report, _) = rig.bake(rig.recipe("one", &public)).await;
+    assert_eq!(report.exit_code(), ExitCode::Done, "{:?}", report.error);
+    let id: ImageId = report.image_id.as_deref().unwrap().parse().unwrap();
+    let image = rig.gateway.require_image(&id).await.unwrap();
+    for snapshot in image.snapshots() {
+        let shared = rig.call(&[
+            ("Action", "DescribeSnapshotAttribute"),
+            ("SnapshotId", snapshot.as_str()),
+            ("Attribute", "createVolumePermission"),
+        ]);
+        assert!(shared.contains("<group>all</group>"), "{shared}");
+    }
+    let permissions = launch_permission(&rig, id.as_str());
+    assert!(!permissions.contains("<group>"), "{permissions}");
+    rig.end().await;
+}
+
 const COPIED: &str = r#"
 description = "copied"
 [builder]

@@ -159,6 +159,13 @@ fn facts(plan: &Plan) -> Vec<(&'static str, Vec<String>)> {
                 .map(|step| format!("{:<10} {}", step.phase, step.name))
                 .collect(),
         ),
+        (
+            "left out",
+            plan.left_out
+                .iter()
+                .map(|entry| format!("{:<10} {}", entry.list, entry.name))
+                .collect(),
+        ),
         ("publish", publish(&plan.publish)),
         ("time", plan.estimate.iter().map(time).collect()),
         ("allowed", vec![calls(PreflightOutcome::Allowed)]),
@@ -204,6 +211,9 @@ fn publish(wanted: &Publish) -> Vec<String> {
     }
     if wanted.share_snapshots {
         lines.push("its snapshots too".to_owned());
+    }
+    if wanted.public_snapshots {
+        lines.push("anybody may make volumes of its snapshots".to_owned());
     }
     if let Some(after) = wanted.deprecate_in {
         lines.push(format!("deprecated after {after}"));

@@ -35,9 +35,6 @@ use crate::{StepContext, StepError};
 /// Nothing of the person's own settings: a bake must not depend on them.
 const OWN_SETTINGS: &[&str] = &["ANSIBLE_", "SSH_", "DISPLAY"];
 
-/// The machine's name in the inventory.
-const HOST: &str = "builder";
-
 pub(crate) async fn run(
     link: &dyn Link,
     ansible: &Ansible,
@@ -98,7 +95,7 @@ async fn play(ansible: &Ansible, place: &Workplace, ctx: &StepContext) -> Result
     }
 
     let tap = Tap::new(ctx);
-    let mut story = Story::new(ctx, tap.clone());
+    let mut story = Story::new(ctx, tap.clone(), &ansible.host);
     let program = Program {
         path: &ctx.ansible_playbook,
         args: arguments(ansible, place),
@@ -123,8 +120,8 @@ async fn play(ansible: &Ansible, place: &Workplace, ctx: &StepContext) -> Result
     }
 }
 
-fn invalid(why: &str) -> StepError {
-    StepError::new(StepErrorKind::Invalid(why.to_owned()))
+fn invalid(why: impl Into<String>) -> StepError {
+    StepError::new(StepErrorKind::Invalid(why.into()))
 }
 
 /// No failure to Ansible, and never what a recipe means.
@@ -135,7 +132,12 @@ fn did_nothing() -> StepError {
 }
 
 fn arguments(ansible: &Ansible, place: &Workplace) -> Vec<OsString> {
-    let mut args: Vec<OsString> = vec!["-i".into(), place.path("hosts.json").into()];
+    let mut args: Vec<OsString> = Vec::new();
+    if let Some(inventory) = &ansible.inventory {
+        args.extend(["-i".into(), inventory.into()]);
+    }
+    // The last one has the last word on how the machine is reached.
+    args.extend(["-i".into(), place.path("hosts.json").into()]);
     if let Some(vars) = place.vars() {
         let mut file = OsString::from("@");
         file.push(vars);
@@ -149,6 +151,10 @@ fn arguments(ansible: &Ansible, place: &Workplace) -> Vec<OsString> {
 /// What the step says of the run, wherever that is.
 fn options(ansible: &Ansible) -> impl Iterator<Item = String> {
     let mut options = Vec::new();
+    // Its other hosts are there to be read about.
+    if ansible.inventory.is_some() {
+        options.extend(["--limit".to_owned(), ansible.host.clone()]);
+    }
     for (option, tags) in [
         ("--tags", &ansible.tags),
         ("--skip-tags", &ansible.skip_tags),

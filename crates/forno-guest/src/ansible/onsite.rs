@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::galaxy::{self, asked_of};
 use super::workplace::{inventory, variables};
-use super::{did_nothing, options};
+use super::{did_nothing, invalid, options};
 use crate::StepError;
 use crate::error::StepErrorKind;
 use crate::shell::Luggage;
@@ -27,12 +27,7 @@ const MOST: usize = 64 << 20;
 /// The script, and what it needs around it.
 pub(crate) fn pack(ansible: &Ansible) -> Result<(Shell, Luggage), StepError> {
     let unprepared = |error| StepError::local("cannot send the playbook to the machine", error);
-    let invalid = |why: String| StepError::new(StepErrorKind::Invalid(why));
-    let name = ansible
-        .playbook
-        .file_name()
-        .and_then(|name| name.to_str())
-        .ok_or_else(|| invalid(format!("{} has no plain name", ansible.playbook.display())))?;
+    let name = name_of(&ansible.playbook)?;
     let mut luggage = Luggage::default();
     let mut add = || -> io::Result<()> {
         luggage.tree("play", &galaxy::folder_of(&ansible.playbook))?;
@@ -40,6 +35,14 @@ pub(crate) fn pack(ansible: &Ansible) -> Result<(Shell, Luggage), StepError> {
         luggage.file("hosts.json", hosts.into_bytes());
         if let Some(vars) = variables(ansible)? {
             luggage.file("vars.json", vars);
+        }
+        if let Some(path) = &ansible.inventory {
+            let folder = if path.is_dir() {
+                path.clone()
+            } else {
+                galaxy::folder_of(path)
+            };
+            luggage.tree("inventory", &folder)?;
         }
         for (number, folder) in ansible.roles_path.iter().enumerate() {
             luggage.tree(&format!("roles-{number}"), folder)?;
@@ -63,8 +66,14 @@ pub(crate) fn pack(ansible: &Ansible) -> Result<(Shell, Luggage), StepError> {
         ))
         .hint("keep what is large elsewhere, and send it by a `file` step"));
     }
-    let args = [kinds.join(" "), name.to_owned()]
+    let inventory = match &ansible.inventory {
+        None => Vec::new(),
+        Some(path) if path.is_dir() => vec!["-i".to_owned(), "../inventory".to_owned()],
+        Some(path) => vec!["-i".to_owned(), format!("../inventory/{}", name_of(path)?)],
+    };
+    let args = [kinds.join(" "), ansible.host.clone(), name.to_owned()]
         .into_iter()
+        .chain(inventory)
         .chain(options(ansible))
         .map(SecretString::from)
         .collect();
@@ -77,6 +86,11 @@ pub(crate) fn pack(ansible: &Ansible) -> Result<(Shell, Luggage), StepError> {
         env: ansible.env.clone(),
     };
     Ok((shell, luggage))
+}
+
+fn name_of(file: &Path) -> Result<&str, StepError> {
+    let name = file.file_name().and_then(|name| name.to_str());
+    name.ok_or_else(|| invalid(format!("{} has no plain name", file.display())))
 }
 
 /// The failure of the script as one of the playbook.

@@ -1,11 +1,12 @@
 # Runs a playbook on the machine itself. Around this script's folder lie `play` (the
-# playbook's folder), `hosts.json`, perhaps `vars.json`, `requirements.yml` and folders of
-# roles. $1: what of the requirements is installed (`role`, `collection`, or both); $2: the
-# playbook; then the arguments of ansible-playbook.
+# playbook's folder), `hosts.json`, perhaps `vars.json`, `requirements.yml`, `inventory` and
+# folders of roles. $1: what of the requirements is installed (`role`, `collection`, or both);
+# $2: the machine's name in the inventory; $3: the playbook; then the arguments of
+# ansible-playbook.
 set -eu
 here=$(cd "${0%/*}/.." && pwd)
-kinds=$1 playbook=$2
-shift 2
+kinds=$1 host=$2 playbook=$3
+shift 3
 for program in ansible-playbook ${kinds:+ansible-galaxy}; do
   command -v "$program" >/dev/null || {
     echo "forno: $program is not installed on the machine" >&2
@@ -41,7 +42,8 @@ if [ -f "$here/vars.json" ]; then set -- --extra-vars "@$here/vars.json" "$@"; f
 cd "$here/play"
 code=0
 : >"$here/log"
-ansible-playbook -i "$here/hosts.json" "$@" "$playbook" || code=$?
+# The last inventory has the last word on how the machine is reached.
+ansible-playbook "$@" -i "$here/hosts.json" "$playbook" || code=$?
 # A play whose hosts are others is no failure to Ansible.
-if [ "$code" = 0 ] && ! grep -qE '\| builder +: ok=' "$here/log"; then exit 65; fi
+if [ "$code" = 0 ] && ! grep -qE "\| $host +: ok=" "$here/log"; then exit 65; fi
 exit "$code"

@@ -74,6 +74,8 @@ impl Said {
 pub(super) struct Story {
     ctx: StepContext,
     tap: Tap,
+    /// The machine's name in the inventory.
+    host: String,
     /// Loop items that failed in the current task.
     items: Vec<String>,
     failures: Vec<String>,
@@ -83,10 +85,11 @@ pub(super) struct Story {
 }
 
 impl Story {
-    pub(super) fn new(ctx: &StepContext, tap: Tap) -> Self {
+    pub(super) fn new(ctx: &StepContext, tap: Tap, host: &str) -> Self {
         Self {
             ctx: ctx.clone(),
             tap,
+            host: host.to_owned(),
             items: Vec::new(),
             failures: Vec::new(),
             unreachable: false,
@@ -155,7 +158,7 @@ impl Story {
                 }
                 if status == "failed" || status == "unreachable" {
                     self.unreachable |= status == "unreachable";
-                    let host = if host == super::HOST {
+                    let host = if host == self.host {
                         String::new()
                     } else {
                         format!(" on {host}")
@@ -204,7 +207,7 @@ mod tests {
 
     fn told(lines: &[&str]) -> Story {
         let ctx = StepContext::new(StepId::new("s"), Emitter::none(), CancellationToken::new());
-        let mut story = Story::new(&ctx, Tap::new(&ctx));
+        let mut story = Story::new(&ctx, Tap::new(&ctx), "builder");
         for line in lines {
             story.line(line);
         }

@@ -13,7 +13,6 @@ use fs_err::os::unix::fs::OpenOptionsExt;
 use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 
-use super::HOST;
 use crate::step::Ansible;
 
 const PLUGIN: &str = include_str!("forno.py");
@@ -57,6 +56,8 @@ pub(super) struct Workplace {
     dir: TempDir,
     /// Of the key, where ssh is the way.
     agent: Option<PathBuf>,
+    /// What ssh is told besides.
+    options: Vec<String>,
     vars: Option<NamedTempFile>,
 }
 
@@ -75,6 +76,10 @@ impl Workplace {
             agent: match way {
                 Way::Ssh(access) => access.agent_socket.clone(),
                 Way::Forno(_) => None,
+            },
+            options: match way {
+                Way::Ssh(access) => access.options.clone(),
+                Way::Forno(_) => Vec::new(),
             },
             dir,
         };
@@ -181,7 +186,8 @@ impl Workplace {
             "ServerAliveInterval=15".to_owned(),
             "ServerAliveCountMax=4".to_owned(),
         ];
-        let options: Vec<String> = options.iter().map(|o| format!("-o {o}")).collect();
+        let options = options.iter().chain(&self.options);
+        let options: Vec<String> = options.map(|o| format!("-o {o}")).collect();
         format!("-F none {}", options.join(" "))
     }
 
@@ -197,7 +203,8 @@ impl Workplace {
             let ended = tokio::process::Command::new("ssh")
                 .args(["-F", "none", "-o"])
                 .arg(path)
-                .args(["-O", "exit", HOST])
+                // Which host does not matter, but there must be one.
+                .args(["-O", "exit", "machine"])
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
@@ -249,13 +256,14 @@ fn known_hosts(access: &SshAccess) -> String {
 }
 
 /// The machine alone, with these variables of its own, in the groups that are asked for.
-pub(super) fn inventory(ansible: &Ansible, host: &Value) -> Value {
-    let mut all = json!({ "hosts": { HOST: host } });
-    let groups: serde_json::Map<String, Value> = ansible
-        .groups
-        .iter()
-        .map(|group| (group.clone(), json!({ "hosts": { HOST: null } })))
-        .collect();
+pub(super) fn inventory(ansible: &Ansible, variables: &Value) -> Value {
+    let host = ansible.host.as_str();
+    let mut all = json!({ "hosts": { host: variables } });
+    let members = ansible.groups.iter();
+    let members = members.map(|group| (group.clone(), json!({ "hosts": { host: null } })));
+    let empty = ansible.empty_groups.iter();
+    let empty = empty.map(|group| (group.clone(), json!({})));
+    let groups: serde_json::Map<String, Value> = members.chain(empty).collect();
     if !groups.is_empty() {
         all["children"] = groups.into();
     }

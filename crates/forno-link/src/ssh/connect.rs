@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::algorithms::Algorithms;
 use super::dial::Dial;
 use super::link::SshLink;
 use super::session::Session;
@@ -24,6 +25,7 @@ pub struct SshTarget {
     pub auth: Auth,
     /// The agent that foreign clients (Ansible) may use, if one was made.
     pub agent_socket: Option<PathBuf>,
+    pub algorithms: Algorithms,
     pub timing: Timing,
 }
 
@@ -50,6 +52,7 @@ impl SshTarget {
             host_key,
             auth,
             agent_socket: None,
+            algorithms: Algorithms::default(),
             timing,
         }
     }

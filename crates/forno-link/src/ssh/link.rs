@@ -115,6 +115,7 @@ impl Link for SshLink {
             host_key: self.target.host_key.clone(),
             public_key,
             agent_socket: self.target.agent_socket.clone(),
+            options: self.target.algorithms.openssh_options(),
         })
     }
 

@@ -93,6 +93,10 @@ const ACTIONS: &[(&str, Action)] = &[
         image_attributes::disable_protection,
     ),
     (
+        "DisableSnapshotBlockPublicAccess",
+        image_attributes::disable_block_public_snapshots,
+    ),
+    (
         "EnableImageBlockPublicAccess",
         image_attributes::enable_block_public_access,
     ),
@@ -104,10 +108,18 @@ const ACTIONS: &[(&str, Action)] = &[
         "EnableImageDeregistrationProtection",
         image_attributes::enable_protection,
     ),
+    (
+        "EnableSnapshotBlockPublicAccess",
+        image_attributes::enable_block_public_snapshots,
+    ),
     ("GetConsoleOutput", instances::get_console_output),
     (
         "GetImageBlockPublicAccessState",
         image_attributes::get_block_public_access,
+    ),
+    (
+        "GetSnapshotBlockPublicAccessState",
+        image_attributes::get_block_public_snapshots,
     ),
     ("ImportKeyPair", keys::import_key_pair),
     (

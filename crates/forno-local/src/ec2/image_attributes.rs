@@ -8,7 +8,7 @@ use super::images::{IMDS_V2, own_image};
 use crate::api::error::ApiError;
 use crate::api::params::Level;
 use crate::api::xml::Xml;
-use crate::state::world::{BlockPublicAccess, Image, Protection};
+use crate::state::world::{BlockPublicAccess, BlockPublicSnapshots, Image, Protection};
 
 /// A protection with cooldown goes on for so long after its end.
 const COOLDOWN_HOURS: i64 = 24;
@@ -369,6 +369,53 @@ pub(super) fn disable_block_public_access(
     Ok(())
 }
 
+const SNAPSHOT_STATES: [(&str, BlockPublicSnapshots); 3] = [
+    ("block-all-sharing", BlockPublicSnapshots::BlockAllSharing),
+    ("block-new-sharing", BlockPublicSnapshots::BlockNewSharing),
+    ("unblocked", BlockPublicSnapshots::Unblocked),
+];
+
+fn write_snapshot_state(xml: &mut Xml, state: BlockPublicSnapshots) {
+    let name = SNAPSHOT_STATES.iter().find(|(_, known)| *known == state);
+    xml.maybe("state", name.map(|(name, _)| *name));
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the type of every action")]
+pub(super) fn get_block_public_snapshots(
+    call: &mut Call<'_>,
+    xml: &mut Xml,
+) -> Result<(), ApiError> {
+    write_snapshot_state(xml, call.state().block_public_snapshots);
+    xml.text("managedBy", "account");
+    Ok(())
+}
+
+pub(super) fn enable_block_public_snapshots(
+    call: &mut Call<'_>,
+    xml: &mut Xml,
+) -> Result<(), ApiError> {
+    let [all, new, _] = SNAPSHOT_STATES;
+    let wanted = call
+        .params
+        .choice("State", &[all.0, new.0])?
+        .ok_or_else(|| ApiError::missing("State"))?;
+    let state = if wanted == all.0 { all.1 } else { new.1 };
+    call.commit()?;
+    call.state().block_public_snapshots = state;
+    write_snapshot_state(xml, state);
+    Ok(())
+}
+
+pub(super) fn disable_block_public_snapshots(
+    call: &mut Call<'_>,
+    xml: &mut Xml,
+) -> Result<(), ApiError> {
+    call.commit()?;
+    call.state().block_public_snapshots = BlockPublicSnapshots::Unblocked;
+    write_snapshot_state(xml, BlockPublicSnapshots::Unblocked);
+    Ok(())
+}
+
 /// Who may make volumes of a snapshot.
 pub(super) fn modify_snapshot_attribute(
     call: &mut Call<'_>,
@@ -397,6 +444,19 @@ pub(super) fn modify_snapshot_attribute(
         return Err(ApiError::combination("No attributes specified."));
     }
     change.check("InvalidParameterValue", |_| false)?;
+    let encrypted = super::snapshots::own_snapshot(call)?.encrypted;
+    if encrypted && change.makes_public() {
+        return Err(ApiError::combination(
+            "Encrypted snapshots cannot be shared publicly",
+        ));
+    }
+    let blocked = call.state().block_public_snapshots != BlockPublicSnapshots::Unblocked;
+    if blocked && change.makes_public() {
+        return Err(ApiError::new(
+            "OperationNotPermitted",
+            "You can't publicly share this snapshot because block public access for snapshots is enabled for this account",
+        ));
+    }
     if by_default_key && !change.add.is_empty() {
         return Err(ApiError::combination(
             "Snapshots encrypted with the default key of the account cannot be shared",

@@ -69,6 +69,8 @@ pub(crate) struct RegionState {
     #[serde(default)]
     pub(crate) block_public_access: BlockPublicAccess,
     #[serde(default)]
+    pub(crate) block_public_snapshots: BlockPublicSnapshots,
+    #[serde(default)]
     pub(crate) launch_templates: BTreeMap<String, LaunchTemplate>,
     /// Tags of everything, by resource id.
     pub(crate) tags: BTreeMap<String, Tags>,
@@ -248,6 +250,18 @@ pub(crate) enum BlockPublicAccess {
     /// As in an account that is new.
     #[default]
     BlockNewSharing,
+    Unblocked,
+}
+
+/// Whether snapshots of a region can be made public.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum BlockPublicSnapshots {
+    /// Nor are those that are public already.
+    BlockAllSharing,
+    BlockNewSharing,
+    /// As in an account that is new.
+    #[default]
     Unblocked,
 }
 

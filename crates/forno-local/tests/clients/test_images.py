@@ -181,6 +181,21 @@ class Made(Case):
         said = self.ec2.describe_image_attribute(ImageId=image, Attribute="description")["Description"]
         self.assertEqual(said, {"Value": "new"})
 
+    def test_public_snapshots(self):
+        snapshot = self.available(self.image(self.running()["InstanceId"], NoReboot=True))["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+        modify, everybody = self.ec2.modify_snapshot_attribute, {"Add": [{"Group": "all"}]}
+        state = self.ec2.get_snapshot_block_public_access_state
+        self.assertEqual(state()["State"], "unblocked")
+        for blocked in ("block-new-sharing", "block-all-sharing"):
+            self.ec2.enable_snapshot_block_public_access(State=blocked)
+            self.assertEqual(state()["State"], blocked)
+            self.refused("OperationNotPermitted", modify, SnapshotId=snapshot, CreateVolumePermission=everybody)
+        self.refused("InvalidParameterValue", self.ec2.enable_snapshot_block_public_access, State="unblocked")
+        self.assertEqual(self.ec2.disable_snapshot_block_public_access()["State"], "unblocked")
+        modify(SnapshotId=snapshot, CreateVolumePermission=everybody)
+        who = self.ec2.describe_snapshot_attribute(SnapshotId=snapshot, Attribute="createVolumePermission")
+        self.assertEqual(who["CreateVolumePermissions"], [{"Group": "all"}])
+
     def test_machines_of_an_image_want_imdsv2(self):
         image = self.image(self.running()["InstanceId"], NoReboot=True)
         self.assertNotIn("ImdsSupport", self.available(image))

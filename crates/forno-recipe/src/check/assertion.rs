@@ -21,10 +21,12 @@ pub(super) fn check(checks: &mut Checks<'_>, entries: Vec<Option<CheckEntry>>) -
         .filter_map(|(node, entry)| {
             let entry = entry?;
             check_assertion(checks, node, &entry.assertion);
+            let name = entry
+                .name
+                .unwrap_or_else(|| assertion_name(&entry.assertion));
+            checks.counts("check", &name, entry.when)?;
             Some(Check {
-                name: entry
-                    .name
-                    .unwrap_or_else(|| assertion_name(&entry.assertion)),
+                name,
                 timeout: entry.timeout,
                 attempts: entry.attempts,
                 pause: entry.pause,
@@ -62,8 +64,10 @@ pub(super) fn check_tests(checks: &mut Checks<'_>, entries: Vec<Option<TestEntry
                     (first_line(&run.run.0), TestKind::Run(shell))
                 }
             };
+            let name = entry.name.unwrap_or(name);
+            checks.counts("test", &name, entry.when)?;
             Some(Test {
-                name: entry.name.unwrap_or(name),
+                name,
                 timeout: entry.timeout,
                 attempts: entry.attempts,
                 pause: entry.pause,

@@ -89,6 +89,7 @@ pub(super) fn check(
         connect: table.connect,
         address,
         proxy_command,
+        ssh: table.ssh,
         ingress_cidrs: table.ingress_cidrs,
         bucket,
         timeouts: table.timeouts,

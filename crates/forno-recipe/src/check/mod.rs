@@ -24,9 +24,10 @@ use crate::diagnostic::{Diagnostics, Problem, Span};
 use crate::model::RecipeFile;
 use crate::node::Node;
 use crate::project::{Inputs, Project, RecipeEntry};
-use crate::recipe::Recipe;
+use crate::recipe::{LeftOut, Recipe};
 use crate::shape::{self, Templating};
 use crate::template::Context;
+use crate::text::Condition;
 use crate::vars::{self, VarFiles};
 use crate::walk::{Walk, at_table};
 
@@ -37,11 +38,22 @@ pub(crate) struct Checks<'a> {
     root: &'a Node,
     context: &'a Context,
     walk: Walk<'a>,
+    left_out: Vec<LeftOut>,
 }
 
 impl Checks<'_> {
     fn bad(&mut self, problem: Problem) {
         self.walk.diagnostics.push(problem);
+    }
+
+    /// Whether an entry counts; told once all else of it is checked.
+    fn counts(&mut self, list: &'static str, name: &str, when: Condition) -> Option<()> {
+        if when.0 {
+            return Some(());
+        }
+        let name = name.to_owned();
+        self.left_out.push(LeftOut { list, name });
+        None
     }
 
     /// A problem at a value, with a label.
@@ -99,6 +111,7 @@ pub(crate) fn recipe(
         root: &root,
         context: &resolved.context,
         walk,
+        left_out: Vec::new(),
     };
     let image = image::check(&mut checks, file.image, file.source);
     let architecture = image.as_ref().map(|image| image.architecture);
@@ -136,6 +149,7 @@ pub(crate) fn recipe(
         tests,
         on_failure,
         publish,
+        left_out: checks.left_out,
         digest_key: inputs.digest_key.clone(),
     })
 }

@@ -68,6 +68,7 @@ pub(super) fn check(checks: &mut Checks<'_>, table: PublishTable, builder: &Buil
         organizational_units: table.organizational_units,
         public: table.public,
         share_snapshots: table.share_snapshots,
+        public_snapshots: table.public_snapshots,
         deprecate_in: table.deprecate_in,
         deregistration_protection: table.deregistration_protection,
         imds_support: table.imds_support,
@@ -126,12 +127,13 @@ fn check_encryption(checks: &mut Checks<'_>, publish: &Publish, builder: &Builde
     let Some((first, _)) = encrypted.first() else {
         return;
     };
-    if !publish.is_shared() {
+    if !publish.is_shared() && !publish.public_snapshots {
         return;
     }
     let root = checks.root;
     let shared = [
         "public",
+        "public_snapshots",
         "accounts",
         "organizations",
         "organizational_units",
@@ -145,9 +147,9 @@ fn check_encryption(checks: &mut Checks<'_>, publish: &Publish, builder: &Builde
         .regions
         .iter()
         .find(|region| !publish.kms_key_ids.contains_key(*region));
-    if publish.public {
+    if publish.public || publish.public_snapshots {
         checks.bad(
-            Problem::new("an encrypted image cannot be public")
+            Problem::new("an encrypted image cannot be public, nor can its snapshots")
                 .at(place)
                 .label(format!(
                     "it is encrypted: `encrypted` of `{first}` is true, also where it is left out"

@@ -13,7 +13,7 @@ use crate::text::{Text, Words};
 /// Of `[[step]]` or `[[on_failure]]`.
 pub(super) fn check(
     checks: &mut Checks<'_>,
-    list: &str,
+    list: &'static str,
     entries: Vec<Option<StepEntry>>,
 ) -> Vec<Step> {
     let nodes = checks.root.get(list).map(Node::items).unwrap_or_default();
@@ -48,8 +48,10 @@ pub(super) fn check(
                     Action::Breakpoint(breakpoint.note)
                 }
             };
+            let name = entry.name.unwrap_or_else(|| step_name(&action));
+            checks.counts(list, &name, entry.when)?;
             Some(Step {
-                name: entry.name.unwrap_or_else(|| step_name(&action)),
+                name,
                 timeout: entry.timeout,
                 attempts: entry.attempts,
                 pause: entry.pause,
@@ -339,6 +341,10 @@ fn check_ansible(checks: &mut Checks<'_>, node: &Node, entry: AnsibleEntry) -> O
             );
         }
     }
+    check_inventory_names(checks, node, &entry);
+    let inventory = entry
+        .inventory
+        .map(|written| checks.existing(&node.place(&["inventory"]), &written, Expect::Either));
     let playbook = checks.existing(&node.place(&["playbook"]), &entry.playbook, Expect::File);
     let requirements = entry
         .requirements
@@ -359,6 +365,12 @@ fn check_ansible(checks: &mut Checks<'_>, node: &Node, entry: AnsibleEntry) -> O
         },
         roles_path,
         groups: entry.groups,
+        empty_groups: entry.empty_groups,
+        host: entry.host,
+        inventory: match inventory {
+            None => None,
+            Some(found) => Some(found?.0),
+        },
         extra_vars: entry.extra_vars,
         tags: entry.tags,
         skip_tags: entry.skip_tags,
@@ -367,6 +379,56 @@ fn check_ansible(checks: &mut Checks<'_>, node: &Node, entry: AnsibleEntry) -> O
         env: entry.env,
         args: entry.args,
     })
+}
+
+/// What Ansible would take for something else, or for nothing.
+fn check_inventory_names(checks: &mut Checks<'_>, node: &Node, entry: &AnsibleEntry) {
+    let plain = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+    };
+    let groups = || entry.groups.iter().chain(&entry.empty_groups);
+    if !plain(&entry.host) {
+        checks.bad_at(
+            node.place(&["host"]),
+            format!("`{}` cannot be a host's name", entry.host),
+            "letters, digits and `_.-`, not beginning with a dot or a dash",
+        );
+    } else if groups().any(|group| *group == entry.host) || is_ansibles(&entry.host) {
+        checks.bad_at(
+            node.place(&["host"]),
+            format!("`{}` is a group", entry.host),
+            "a host needs a name of its own",
+        );
+    }
+    for (key, names) in [
+        ("groups", &entry.groups),
+        ("empty_groups", &entry.empty_groups),
+    ] {
+        let nodes = node.get(key).map(Node::items).unwrap_or_default();
+        for (name, node) in names.iter().zip(nodes) {
+            if !plain(name) {
+                checks.bad_at(
+                    node.span.clone(),
+                    format!("`{name}` cannot be a group's name"),
+                    "letters, digits and `_.-`, not beginning with a dot or a dash",
+                );
+            } else if key == "empty_groups" && (entry.groups.contains(name) || is_ansibles(name)) {
+                checks.bad_at(
+                    node.span.clone(),
+                    format!("`{name}` is not empty"),
+                    "the builder belongs to it",
+                );
+            }
+        }
+    }
+}
+
+/// Groups that are always there.
+fn is_ansibles(group: &str) -> bool {
+    ["all", "ungrouped"].contains(&group)
 }
 
 fn two(checks: &mut Checks<'_>, node: &Node, first: &str, second: &str) {

@@ -14,6 +14,13 @@ pub(super) fn check(checks: &mut Checks<'_>, table: &BuilderTable) -> Option<Vec
     let makes_group =
         table.security_group_ids.is_empty() && table.security_group_filters.is_empty();
     check_ranges(checks, table, makes_group);
+    if table.connect == Connect::Ssm && !table.ssh.is_default() {
+        checks.bad_at(
+            place("ssh"),
+            "`ssh` would not be used",
+            format!("`connect = \"{}\"` needs none", table.connect),
+        );
+    }
     let (key, words) = match (&table.bastion, &table.proxy_command) {
         (None, None) => return None,
         (Some(_), Some(_)) => {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::step::{one, pause};
-use crate::text::{Late, Lines, Text, Words};
+use crate::text::{Condition, Late, Lines, Text, Words};
 use crate::units::{Mode, Period};
 
 const fn check_timeout() -> Period {
@@ -27,6 +27,10 @@ pub(crate) struct CheckEntry {
     /// For people: what it is about. Default: made from what it asserts.
     #[serde(default)]
     pub(crate) name: Option<String>,
+    /// Whether it counts: `false`, or a template that comes to it, leaves it out, as if it were
+    /// not in the recipe.
+    #[serde(default)]
+    pub(crate) when: Condition,
     /// How long one attempt may take.
     #[serde(default = "check_timeout")]
     pub(crate) timeout: Period,
@@ -47,6 +51,10 @@ pub(crate) struct TestEntry {
     /// For people: what it is about. Default: made from what it runs or asserts.
     #[serde(default)]
     pub(crate) name: Option<String>,
+    /// Whether it counts: `false`, or a template that comes to it, leaves it out, as if it were
+    /// not in the recipe.
+    #[serde(default)]
+    pub(crate) when: Condition,
     /// How long one attempt may take.
     #[serde(default = "test_timeout")]
     pub(crate) timeout: Period,

@@ -93,6 +93,8 @@ pub(crate) struct BuilderTable {
     /// for the machine's address and `%p` for its port, as in OpenSSH's ProxyCommand: `nc -X 5
     /// -x proxy:1080 %h %p` for SOCKS, `nc -X connect …` for HTTP. No shell reads it.
     pub(crate) proxy_command: Option<Words>,
+    /// What SSH may be made of, where a policy or the image's sshd has a say in it.
+    pub(crate) ssh: SshOptions,
     /// From where the builder's own security group lets SSH in, in CIDR notation. Default:
     /// this machine's own address. Required with `bastion` and `proxy_command`: the builder
     /// sees them.
@@ -252,6 +254,78 @@ impl Connect {
 impl std::fmt::Display for Connect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+/// What SSH may be made of; Ansible's and `forno shell`'s too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[serde(default)]
+pub struct SshOptions {
+    /// Only these ciphers, in this order. Default: `aes128-gcm@openssh.com`,
+    /// `aes256-gcm@openssh.com`, `chacha20-poly1305@openssh.com`, `aes256-ctr`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ciphers: Vec<Cipher>,
+    /// Only these key exchanges, in this order. Default: ML-KEM with X25519, X25519, the NIST
+    /// curves, Diffie-Hellman, all with SHA-2.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub key_exchanges: Vec<KeyExchange>,
+}
+
+impl SshOptions {
+    /// All of it is as forno has it.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Makes an enum of names that stand in a recipe as they stand in SSH.
+macro_rules! ssh_names {
+    ($(#[$about:meta])* $kind:ident { $($variant:ident = $name:literal,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        pub enum $kind {
+            $(#[serde(rename = $name)] $variant,)*
+        }
+
+        impl $kind {
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// SSH's own word.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+ssh_names! {
+    /// Those that are thought safe.
+    Cipher {
+        Aes128Gcm = "aes128-gcm@openssh.com",
+        Aes256Gcm = "aes256-gcm@openssh.com",
+        ChaCha20Poly1305 = "chacha20-poly1305@openssh.com",
+        Aes128Ctr = "aes128-ctr",
+        Aes192Ctr = "aes192-ctr",
+        Aes256Ctr = "aes256-ctr",
+    }
+}
+
+ssh_names! {
+    /// Those that are thought safe.
+    KeyExchange {
+        MlKem768X25519 = "mlkem768x25519-sha256",
+        Curve25519 = "curve25519-sha256",
+        Curve25519LibSsh = "curve25519-sha256@libssh.org",
+        EcdhNistP256 = "ecdh-sha2-nistp256",
+        EcdhNistP384 = "ecdh-sha2-nistp384",
+        EcdhNistP521 = "ecdh-sha2-nistp521",
+        DhGroup14 = "diffie-hellman-group14-sha256",
+        DhGroup15 = "diffie-hellman-group15-sha512",
+        DhGroup16 = "diffie-hellman-group16-sha512",
+        DhGroup17 = "diffie-hellman-group17-sha512",
+        DhGroup18 = "diffie-hellman-group18-sha512",
+        DhGroupExchange = "diffie-hellman-group-exchange-sha256",
     }
 }
 

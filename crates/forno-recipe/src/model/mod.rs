@@ -18,8 +18,8 @@ pub use assertion::{
     Protocol, ServiceAssertion, UserAssertion,
 };
 pub use builder::{
-    Address, Architecture, Connect, CpuCredits, DataVolume, Disk, Imds, ImdsTokens, MachineOptions,
-    Market, Tenancy, Timeouts, VolumeType,
+    Address, Architecture, Cipher, Connect, CpuCredits, DataVolume, Disk, Imds, ImdsTokens,
+    KeyExchange, MachineOptions, Market, SshOptions, Tenancy, Timeouts, VolumeType,
 };
 pub use image::ImageDisk;
 pub use publish::{DeregistrationProtection, ImdsSupport};

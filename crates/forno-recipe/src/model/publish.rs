@@ -22,6 +22,9 @@ pub(crate) struct PublishTable {
     /// Whether `accounts` may also make volumes of the image's snapshots, which they
     /// need to copy the image.
     pub(crate) share_snapshots: bool,
+    /// Whether everybody may make volumes of the image's snapshots. The region's block public
+    /// access for snapshots must be off.
+    pub(crate) public_snapshots: bool,
     /// After how long, from the bake's beginning, the image counts as deprecated: at
     /// most `366d`. A deprecated image works as before, but others do not find it
     /// any more. Default: never.

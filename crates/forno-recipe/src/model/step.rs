@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::text::{Lines, Text, Value, Words};
+use crate::recipe::Ansible;
+use crate::text::{Condition, Lines, Text, Value, Words};
 use crate::units::{Mode, Period};
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -14,6 +15,10 @@ pub(crate) struct StepEntry {
     /// For people: what the step is for. Default: made from what it does.
     #[serde(default)]
     pub(crate) name: Option<String>,
+    /// Whether it counts: `false`, or a template that comes to it, leaves it out, as if it were
+    /// not in the recipe.
+    #[serde(default)]
+    pub(crate) when: Condition,
     /// How long one attempt may take.
     #[serde(default = "step_timeout")]
     pub(crate) timeout: Period,
@@ -29,6 +34,10 @@ pub(crate) struct StepEntry {
     pub(crate) on_failure: OnFailure,
     #[serde(flatten)]
     pub(crate) action: ActionEntry,
+}
+
+fn builder() -> String {
+    Ansible::HOST.to_owned()
 }
 
 pub(super) const fn step_timeout() -> Period {
@@ -192,6 +201,17 @@ pub(crate) struct AnsibleEntry {
     /// `hosts: all` always matches it.
     #[serde(default)]
     pub(crate) groups: Vec<String>,
+    /// Groups of the inventory that nobody belongs to, for plays that ask about them.
+    #[serde(default)]
+    pub(crate) empty_groups: Vec<String>,
+    /// The builder's name in the inventory.
+    #[serde(default = "builder")]
+    pub(crate) host: String,
+    /// An inventory of yours, a file or folder relative to the recipe, for its groups and variables:
+    /// the builder is `host` in it. Plays are limited to the builder. A file's folder counts as
+    /// input with it. Default: none.
+    #[serde(default)]
+    pub(crate) inventory: Option<String>,
     /// Variables for the play, of any type. A string that is nothing but one
     /// `{{ … }}` keeps the type of its value.
     #[serde(default)]
