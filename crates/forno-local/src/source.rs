@@ -14,8 +14,8 @@ use crate::error::Error;
 use crate::state::folder::Folder;
 use crate::state::ids::Resource;
 use crate::state::world::{
-    DEBIAN_ACCOUNT, Ebs, Format, Image, ImageRoot, ImageState, Performance, Protection, Snapshot,
-    SnapshotState, World,
+    DEBIAN_ACCOUNT, Ebs, Firmware, Format, Image, ImageRoot, ImageState, Performance, Protection,
+    Snapshot, SnapshotState, World,
 };
 
 /// Debian's root volume on AWS.
@@ -176,6 +176,8 @@ impl Source {
                 launch_organizations: Vec::new(),
                 protection: Protection::default(),
                 imds_v2: false,
+                firmware: Firmware::default(),
+                ena: true,
                 copied_by: None,
                 public: true,
                 launch_accounts: Vec::new(),

@@ -2,8 +2,8 @@
 
 use super::call::Call;
 use super::{
-    groups, image_attributes, image_copy, image_create, images, instances, keys, launch_templates,
-    places, run, snapshots, spot, states, tags, types, volumes,
+    groups, image_attributes, image_copy, image_create, image_register, images, instances, keys,
+    launch_templates, places, run, snapshot_create, snapshots, spot, states, tags, types, volumes,
 };
 use crate::api::error::ApiError;
 use crate::api::xml::Xml;
@@ -15,6 +15,7 @@ pub(crate) type Action = fn(&mut Call<'_>, &mut Xml) -> Result<(), ApiError>;
 const ACTIONS: &[(&str, Action)] = &[
     ("AuthorizeSecurityGroupIngress", groups::authorize_ingress),
     ("CopyImage", image_copy::copy_image),
+    ("CopySnapshot", snapshot_create::copy_snapshot),
     ("CreateImage", image_create::create_image),
     ("CreateKeyPair", keys::create_key_pair),
     (
@@ -26,6 +27,7 @@ const ACTIONS: &[(&str, Action)] = &[
         launch_templates::create_launch_template_version,
     ),
     ("CreateSecurityGroup", groups::create_security_group),
+    ("CreateSnapshot", snapshot_create::create_snapshot),
     ("CreateTags", tags::create_tags),
     ("DeleteKeyPair", keys::delete_key_pair),
     (
@@ -131,6 +133,7 @@ const ACTIONS: &[(&str, Action)] = &[
         image_attributes::modify_snapshot_attribute,
     ),
     ("RebootInstances", states::reboot_instances),
+    ("RegisterImage", image_register::register_image),
     (
         "ResetImageAttribute",
         image_attributes::reset_image_attribute,

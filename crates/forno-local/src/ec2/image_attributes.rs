@@ -4,7 +4,7 @@
 use jiff::{Span, Timestamp};
 
 use super::call::Call;
-use super::images::{IMDS_V2, own_image};
+use super::images::{IMDS_V2, TPM_V2, own_image};
 use crate::api::error::ApiError;
 use crate::api::params::Level;
 use crate::api::xml::Xml;
@@ -195,10 +195,10 @@ pub(super) fn describe_image_attribute(call: &mut Call<'_>, xml: &mut Xml) -> Re
     };
     match attribute {
         "description" => value(xml, "description", image.description.as_deref()),
-        "bootMode" => value(xml, "bootMode", Some("uefi-preferred")),
+        "bootMode" => value(xml, "bootMode", image.firmware.boot_mode.as_deref()),
         "imdsSupport" => value(xml, "imdsSupport", image.imds_v2.then_some(IMDS_V2)),
-        "tpmSupport" => value(xml, "tpmSupport", None),
-        "uefiData" => value(xml, "uefiData", None),
+        "tpmSupport" => value(xml, "tpmSupport", image.firmware.tpm.then_some(TPM_V2)),
+        "uefiData" => value(xml, "uefiData", image.firmware.uefi_data.as_deref()),
         "sriovNetSupport" => value(xml, "sriovNetSupport", Some("simple")),
         "deregistrationProtection" => {
             value(

@@ -25,6 +25,20 @@ use crate::state::world::{
 /// days.
 const DURATIONS: std::ops::RangeInclusive<i64> = 15..=2880;
 
+/// Of a copy that is to be done in time.
+pub(super) fn check_duration(parameter: &str, minutes: Option<i64>) -> Result<(), ApiError> {
+    match minutes {
+        Some(minutes) if !(DURATIONS.contains(&minutes) && minutes % 15 == 0) => {
+            Err(ApiError::invalid(format!(
+                "Value ({minutes}) for parameter {parameter} is invalid. It must be a multiple of 15 from {} to {}.",
+                DURATIONS.start(),
+                DURATIONS.end()
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiError> {
     let digest = call.form.digest_without(&["ClientToken", "DryRun"]);
     let token = client_token(call)?;
@@ -58,18 +72,10 @@ pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiEr
             return Err(ApiError::unsupported(what));
         }
     }
-    if let Some(minutes) = call
+    let minutes = call
         .params
-        .number("SnapshotCopyCompletionDurationMinutes")?
-        && !(DURATIONS.contains(&minutes) && minutes % 15 == 0)
-    {
-        return Err(ApiError::invalid(format!(
-            "Value ({minutes}) for parameter snapshotCopyCompletionDurationMinutes is invalid. It must be a \
-             multiple of 15 from {} to {}.",
-            DURATIONS.start(),
-            DURATIONS.end()
-        )));
-    }
+        .number("SnapshotCopyCompletionDurationMinutes")?;
+    check_duration("snapshotCopyCompletionDurationMinutes", minutes)?;
     check_name(name)?;
     Resource::Image.check(source_id)?;
     let from = Region::find(source_region).ok_or_else(|| {
@@ -149,7 +155,9 @@ pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiEr
         launch_accounts: Vec::new(),
         launch_organizations: Vec::new(),
         protection: Protection::default(),
-        imds_v2: false,
+        imds_v2: source.imds_v2,
+        firmware: source.firmware.clone(),
+        ena: source.ena,
         copied_by: token.map(|token| CopyToken {
             token: token.to_owned(),
             digest,
@@ -165,7 +173,7 @@ pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiEr
     let snapshot_due = Instant::now() + pace.snapshot;
     call.order(Order::Copy(Capture {
         region: here.name.to_owned(),
-        image: image_id,
+        image: Some(image_id),
         parts,
         reboot: false,
         end: None,

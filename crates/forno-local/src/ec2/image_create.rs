@@ -30,6 +30,15 @@ pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
     ))
 }
 
+pub(super) fn check_description(description: Option<&str>) -> Result<(), ApiError> {
+    match description {
+        Some(text) if text.chars().count() > 255 => Err(ApiError::invalid(
+            "Description must be no longer than 255 characters",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// No two images of an account and region have one name.
 pub(super) fn name_is_free(state: &RegionState, name: &str) -> Result<(), ApiError> {
     match state
@@ -59,11 +68,7 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
         return Err(ApiError::unsupported("local snapshots"));
     }
     check_name(name)?;
-    if description.is_some_and(|text| text.chars().count() > 255) {
-        return Err(ApiError::invalid(
-            "Description must be no longer than 255 characters",
-        ));
-    }
+    check_description(description)?;
     Resource::Instance.check(instance_id)?;
     let params = call.params.clone();
     let region_name = call.region.name;
@@ -171,6 +176,8 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
         launch_organizations: Vec::new(),
         protection: Protection::default(),
         imds_v2: false,
+        firmware: instance.firmware.clone(),
+        ena: true,
         copied_by: None,
     };
     state.images.insert(image_id.clone(), image);
@@ -179,7 +186,7 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
     let snapshot_due = Instant::now() + pace.snapshot;
     let capture = Capture {
         region,
-        image: image_id,
+        image: Some(image_id),
         parts,
         reboot: !no_reboot,
         end: None,

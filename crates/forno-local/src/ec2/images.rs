@@ -16,6 +16,8 @@ use crate::state::world::{
 
 /// The one value that `imdsSupport` can have.
 pub(super) const IMDS_V2: &str = "v2.0";
+/// The one that `tpmSupport` can have.
+pub(super) const TPM_V2: &str = "v2.0";
 
 /// How a filter of a block device mapping is spelt.
 const FILTERS: &[&str] = &[
@@ -150,10 +152,10 @@ fn filter_values(image: &Image, filter: &str, region: &str) -> Vec<String> {
         "block-device-mapping.snapshot-id" => image.snapshots().map(str::to_owned).collect(),
         "block-device-mapping.volume-size" => disks(|_, ebs| ebs.size_gib.to_string()),
         "block-device-mapping.volume-type" => disks(|_, ebs| ebs.performance.kind.clone()),
-        "boot-mode" => one("uefi-preferred"),
+        "boot-mode" => image.firmware.boot_mode.iter().cloned().collect(),
         "creation-date" => one(&iso(image.created)),
         "description" => image.description.iter().cloned().collect(),
-        "ena-support" => one("true"),
+        "ena-support" => one(&image.ena.to_string()),
         "hypervisor" => one("xen"),
         "image-id" => one(&image.id),
         "image-type" => one("machine"),
@@ -232,7 +234,7 @@ fn write_image(xml: &mut Xml, image: &Image, region: &str, now: Timestamp) {
             },
         )
         .maybe("description", image.description.as_ref())
-        .text("enaSupport", true)
+        .text("enaSupport", image.ena)
         .text("hypervisor", "xen")
         .maybe("imageOwnerAlias", owner_alias(image))
         .text("name", &image.name)
@@ -246,7 +248,8 @@ fn write_image(xml: &mut Xml, image: &Image, region: &str, now: Timestamp) {
         });
     }
     xml.text("virtualizationType", "hvm")
-        .text("bootMode", "uefi-preferred")
+        .maybe("bootMode", image.firmware.boot_mode.as_ref())
+        .maybe("tpmSupport", image.firmware.tpm.then_some(TPM_V2))
         .maybe("imdsSupport", image.imds_v2.then_some(IMDS_V2))
         .maybe("deprecationTime", image.deprecated.map(iso))
         .maybe(

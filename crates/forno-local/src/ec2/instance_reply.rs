@@ -226,7 +226,7 @@ fn write_options(xml: &mut Xml, instance: &Instance) {
     .group("enclaveOptions", |xml| {
         xml.text("enabled", instance.hardware.enclaves);
     })
-    .text("bootMode", "uefi-preferred")
+    .maybe("bootMode", instance.firmware.boot_mode.as_ref())
     .text("platformDetails", "Linux/UNIX")
     .text("usageOperation", "RunInstances")
     .text("usageOperationUpdateTime", iso(instance.launched))

@@ -132,6 +132,13 @@ impl Launch {
         let count = count(&params)?;
         let image = image(call, &params)?;
         let kind = instance_type(&params, &image)?;
+        if kind.nitro && !image.ena {
+            return Err(ApiError::combination(format!(
+                "Enhanced networking with the Elastic Network Adapter (ENA) is required for the '{}' instance \
+                 type. Ensure that you are using an AMI that is enabled for ENA.",
+                kind.name
+            )));
+        }
         let key = key(call, &params)?;
         let network = run_network::read(call)?;
         let region = call.region.name;
@@ -232,6 +239,7 @@ impl Launch {
                 profile: self.profile.clone(),
                 spot_request: self.spot.then(|| Resource::SpotRequest.fresh()),
                 hardware: self.hardware.clone(),
+                firmware: self.image.firmware.clone(),
                 state: InstanceState::Pending,
                 reason: None,
                 transition: String::new(),

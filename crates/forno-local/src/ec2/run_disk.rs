@@ -111,7 +111,7 @@ pub(super) fn read_mappings(
     Ok(disks)
 }
 
-fn malformed(why: String) -> ApiError {
+pub(super) fn malformed(why: String) -> ApiError {
     ApiError::new("InvalidBlockDeviceMapping", why)
 }
 
@@ -138,7 +138,11 @@ fn is_device_name(device: &str) -> bool {
 }
 
 /// A volume that neither the image nor the instance has.
-fn new_disk(device: &str, ebs: &Level<'_>, ground: Ground<'_>) -> Result<Disk, ApiError> {
+pub(super) fn new_disk(
+    device: &str,
+    ebs: &Level<'_>,
+    ground: Ground<'_>,
+) -> Result<Disk, ApiError> {
     if !is_device_name(device) {
         return Err(ApiError::invalid(format!(
             "Value ({device}) for parameter device is invalid. {device} is not a valid EBS device name."

@@ -52,6 +52,7 @@ fn sees(action: &str) -> &'static [Resource] {
         "CreateKeyPair" | "ImportKeyPair" | "DeleteKeyPair" => &[Resource::KeyPair],
         "CreateSecurityGroup" => &[Resource::SecurityGroup],
         "CreateImage" => &[Resource::Image, Resource::Snapshot],
+        "RegisterImage" => &[Resource::Image],
         _ => &[],
     }
 }

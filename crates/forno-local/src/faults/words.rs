@@ -100,7 +100,8 @@ impl Then {
     /// The actions that it can follow from.
     pub(super) fn needs(&self) -> &'static [&'static str] {
         match self {
-            Self::ImageFailed(_) | Self::SnapshotError(_) | Self::ImagePending => &["CreateImage"],
+            Self::ImageFailed(_) | Self::ImagePending => &["CreateImage"],
+            Self::SnapshotError(_) => &["CreateImage", "CreateSnapshot"],
             Self::InstanceTerminated(_) => &[
                 "CreateImage",
                 "RebootInstances",

@@ -22,7 +22,9 @@ const MAKERS: &[&str] = &[
     "CreateImage",
     "CreateKeyPair",
     "CreateSecurityGroup",
+    "CreateSnapshot",
     "ImportKeyPair",
+    "RegisterImage",
     "RunInstances",
     "SendCommand",
 ];

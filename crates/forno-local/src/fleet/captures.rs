@@ -1,5 +1,5 @@
-//! The copies of CreateImage and CopyImage: from disks to those of snapshots, with
-//! progress in each snapshot and the outcome in all of them and the image.
+//! The copies that snapshots are made by: from disk to disk, with progress in each
+//! snapshot and the outcome in all of them and the image, where there is to be one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -145,9 +145,9 @@ impl Fleet {
             .store
             .change_and_save(|world| {
                 let region = world.region(&capture.region);
-                if let Some(outcome) = of_image
-                    && let Some(image) = region.images.get_mut(&capture.image)
-                {
+                let image = capture.image.as_ref();
+                let image = image.and_then(|id| region.images.get_mut(id));
+                if let (Some(outcome), Some(image)) = (of_image, image) {
                     image.state = match outcome {
                         Ok(()) => ImageState::Available,
                         Err(why) => ImageState::Failed(why),

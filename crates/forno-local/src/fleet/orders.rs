@@ -80,11 +80,11 @@ impl Order {
     }
 }
 
-/// One CreateImage or CopyImage.
+/// One call that makes snapshots, and perhaps an image of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Capture {
     pub(crate) region: String,
-    pub(crate) image: String,
+    pub(crate) image: Option<String>,
     /// The root's first.
     pub(crate) parts: Vec<Part>,
     /// Whether a running machine is stopped for it.

@@ -206,9 +206,38 @@ pub(crate) struct Image {
     /// Its machines want IMDSv2 where their launch does not say.
     #[serde(default)]
     pub(crate) imds_v2: bool,
+    #[serde(default)]
+    pub(crate) firmware: Firmware,
+    /// Whether its machines can use the network of today's types.
+    #[serde(default = "yes")]
+    pub(crate) ena: bool,
     /// Of the CopyImage that made it.
     #[serde(default)]
     pub(crate) copied_by: Option<CopyToken>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How machines of an image boot, in EC2's words; kept and shown, nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Firmware {
+    pub(crate) boot_mode: Option<String>,
+    pub(crate) tpm: bool,
+    /// In base64.
+    pub(crate) uefi_data: Option<String>,
+}
+
+impl Default for Firmware {
+    /// That of the public image.
+    fn default() -> Self {
+        Self {
+            boot_mode: Some("uefi-preferred".to_owned()),
+            tpm: false,
+            uefi_data: None,
+        }
+    }
 }
 
 /// Whether an image can be deregistered.
@@ -440,6 +469,8 @@ pub(crate) struct Instance {
     pub(crate) spot_request: Option<String>,
     #[serde(default)]
     pub(crate) hardware: Hardware,
+    #[serde(default)]
+    pub(crate) firmware: Firmware,
     pub(crate) state: InstanceState,
     pub(crate) reason: Option<Reason>,
     /// `User initiated (2026-11-22 10:00:00 GMT)`

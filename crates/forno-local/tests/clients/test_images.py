@@ -181,6 +181,90 @@ class Made(Case):
         said = self.ec2.describe_image_attribute(ImageId=image, Attribute="description")["Description"]
         self.assertEqual(said, {"Value": "new"})
 
+    def completed(self, snapshot, ec2=None):
+        def reached():
+            found = (ec2 or self.ec2).describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]
+            self.assertIn(found["State"], ("pending", "completed"), found.get("StateMessage"))
+            return found if found["State"] == "completed" else None
+
+        return self.eventually(reached, f"{snapshot} completed")
+
+    def test_snapshots_of_volumes_become_an_image(self):
+        instance = self.running(BlockDeviceMappings=[
+            {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 2, "DeleteOnTermination": True}}])
+        volumes = {one["DeviceName"]: one["Ebs"]["VolumeId"] for one in instance["BlockDeviceMappings"]}
+        create = self.ec2.create_snapshot
+        self.refused("InvalidVolume.NotFound", create, VolumeId="vol-12345678")
+        self.refused("DryRunOperation", create, VolumeId=volumes["/dev/xvda"], DryRun=True)
+        # Of a machine that runs, and goes on running.
+        made = create(VolumeId=volumes["/dev/xvda"], Description="root", TagSpecifications=tags("snapshot", a="s"))
+        root, data = made["SnapshotId"], create(VolumeId=volumes["/dev/sdf"])["SnapshotId"]
+        self.assertEqual((made["State"], made["VolumeSize"], made["Tags"]), ("pending", 8, [{"Key": "a", "Value": "s"}]))
+        shown = self.completed(root)
+        self.assertEqual((shown["Description"], shown["VolumeId"], shown["Encrypted"]), ("root", volumes["/dev/xvda"], False))
+        self.completed(data)
+        self.assertEqual(self.describe(instance["InstanceId"])["State"]["Name"], "running")
+        self.terminate(instance["InstanceId"])
+
+        register, name = self.ec2.register_image, unique("registered")
+        known = {"Name": name, "Architecture": "x86_64", "VirtualizationType": "hvm", "RootDeviceName": "/dev/xvda"}
+        disks = [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": root, "VolumeType": "gp3", "VolumeSize": 9}},
+                 {"DeviceName": "/dev/sdf", "Ebs": {"SnapshotId": data, "DeleteOnTermination": True}}]
+        self.refused("InvalidBlockDeviceMapping", register, **known)
+        self.refused("InvalidBlockDeviceMapping", register, **known, BlockDeviceMappings=disks[1:])
+        self.refused("InvalidSnapshot.NotFound", register, **known, BlockDeviceMappings=[
+            {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": "snap-12345678"}}])
+        self.refused("InvalidAMIName.Malformed", register, **{**known, "Name": "a:b:c"}, BlockDeviceMappings=disks)
+        self.refused("InvalidParameterCombination", register, **known, BlockDeviceMappings=disks, TpmSupport="v2.0")
+        self.refused("InvalidParameterCombination", register, **known, BlockDeviceMappings=disks, UefiData="AAAA")
+        self.refused("DryRunOperation", register, **known, BlockDeviceMappings=disks, DryRun=True)
+        image = register(**known, BlockDeviceMappings=disks, Description="d", EnaSupport=True, BootMode="uefi",
+                         TpmSupport="v2.0", UefiData="QU1aTlVFRkk=", ImdsSupport="v2.0",
+                         TagSpecifications=tags("image", a="i"))["ImageId"]
+        self.addCleanup(self.forget, image)
+        self.refused("InvalidAMIName.Duplicate", register, **known, BlockDeviceMappings=disks)
+        found = self.ec2.describe_images(ImageIds=[image])["Images"][0]
+        self.assertEqual([found[key] for key in ("State", "BootMode", "TpmSupport", "ImdsSupport", "EnaSupport", "Tags")],
+                         ["available", "uefi", "v2.0", "v2.0", True, [{"Key": "a", "Value": "i"}]])
+        self.assertEqual([(one["DeviceName"], one["Ebs"]["VolumeSize"], one["Ebs"]["VolumeType"], one["Ebs"]["DeleteOnTermination"])
+                          for one in found["BlockDeviceMappings"]], [("/dev/xvda", 9, "gp3", True), ("/dev/sdf", 2, "gp2", True)])
+        data_of = self.ec2.describe_image_attribute(ImageId=image, Attribute="uefiData")["UefiData"]
+        self.assertEqual(data_of, {"Value": "QU1aTlVFRkk="})
+        second = self.running(ImageId=image)
+        self.assertEqual(second["BootMode"], "uefi")
+        self.terminate(second["InstanceId"])
+        self.refused("InvalidSnapshot.InUse", self.ec2.delete_snapshot, SnapshotId=root)
+        # One that cannot use the network of today's types is not launched as one.
+        old = register(**{**known, "Name": unique("old")}, BlockDeviceMappings=disks)["ImageId"]
+        self.assertNotIn("BootMode", self.ec2.describe_images(ImageIds=[old])["Images"][0])
+        self.refused("InvalidParameterCombination", self.launch, ImageId=old)
+        self.ec2.deregister_image(ImageId=old)
+
+        copy = self.ec2.copy_image(SourceImageId=image, SourceRegion=self.ec2.meta.region_name, Name=unique("copy"))["ImageId"]
+        copied = self.available(copy)
+        self.assertEqual([copied[key] for key in ("BootMode", "TpmSupport", "EnaSupport")], ["uefi", "v2.0", True])
+        self.ec2.deregister_image(ImageId=copy, DeleteAssociatedSnapshots=True)
+        gone = self.ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)["DeleteSnapshotResults"]
+        self.assertEqual([one["ReturnCode"] for one in gone], ["success", "success"])
+
+    def test_copies_of_snapshots(self):
+        instance = self.running()
+        volume = instance["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+        snapshot = self.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+        self.completed(snapshot)
+        self.terminate(instance["InstanceId"])
+        there, here = client("ec2", region="sa-east-1"), self.ec2.meta.region_name
+        copy = there.copy_snapshot
+        self.refused("InvalidSnapshot.NotFound", copy, SourceRegion=here, SourceSnapshotId="snap-12345678")
+        self.refused("InvalidParameterDependency", copy, SourceRegion=here, SourceSnapshotId=snapshot, KmsKeyId="alias/x")
+        self.refused("InvalidParameterValue", copy, SourceRegion=here, SourceSnapshotId=snapshot, CompletionDurationMinutes=16)
+        made = copy(SourceRegion=here, SourceSnapshotId=snapshot, Encrypted=True, TagSpecifications=tags("snapshot", a="c"))
+        self.assertEqual(made["Tags"], [{"Key": "a", "Value": "c"}])
+        shown = self.completed(made["SnapshotId"], there)
+        self.assertEqual((shown["Description"], shown["Encrypted"]), (f"[Copied {snapshot} from {here}]", True))
+        self.ec2.delete_snapshot(SnapshotId=snapshot)
+        there.delete_snapshot(SnapshotId=made["SnapshotId"])
+
     def test_public_snapshots(self):
         snapshot = self.available(self.image(self.running()["InstanceId"], NoReboot=True))["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
         modify, everybody = self.ec2.modify_snapshot_attribute, {"Add": [{"Group": "all"}]}

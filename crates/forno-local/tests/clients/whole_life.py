@@ -117,6 +117,19 @@ class WholeLife(Case):
         self.assertEqual(says("cat /etc/marker"), "baked")
         self.assertEqual(says("sudo mount /dev/sdf /mnt && cat /mnt/f"), "data", "the other volume is in the image too")
         self.assertEqual(says("cloud-init query instance_id"), second["InstanceId"])
+        # The same disk by the other way: a snapshot of a machine that runs, and an image of it.
+        says("echo again | sudo tee /etc/marker && sudo sync")
+        volume = next(one["Ebs"]["VolumeId"] for one in second["BlockDeviceMappings"] if one["DeviceName"] == "/dev/xvda")
+        snapshot = self.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+        self.eventually(lambda: self.ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]["State"] == "completed",
+                        "the snapshot")
+        registered = self.ec2.register_image(
+            Name=unique("registered"), Architecture="x86_64", VirtualizationType="hvm", EnaSupport=True,
+            RootDeviceName="/dev/xvda", BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot}}])["ImageId"]
+        self.addCleanup(self.forget, registered)
+        third, asked = self.boot(registered, key)
+        self.assertEqual(asked("cat /etc/marker"), "again")
+        self.terminate(third["InstanceId"])
         # A guest that shuts itself down stops, and says why.
         says("sudo systemctl poweroff")
         stopped = self.until(second["InstanceId"], "stopped")
