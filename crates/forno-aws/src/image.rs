@@ -12,7 +12,7 @@ use aws_sdk_ec2::types::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::block_device::Volumes;
+use crate::block_device::{VolumeType, Volumes};
 use crate::convert::{Nonsense, count, non_empty, optional_id, required, timestamp_text};
 use crate::error::{Error, Kind};
 use crate::gateway::{Clients, Gateway};
@@ -40,6 +40,14 @@ pub struct Image {
     pub virtualization: Option<String>,
     pub boot_mode: Option<String>,
     pub ena: bool,
+    #[serde(default)]
+    pub sriov: bool,
+    #[serde(default)]
+    pub tpm: bool,
+    /// What using it costs besides its machines: a product code of AWS Marketplace, or an
+    /// operation that is billed otherwise than Linux.
+    #[serde(default)]
+    pub billed_as: Option<String>,
     /// Machines from it start with IMDSv2 required.
     pub imds_v2: bool,
     pub public: bool,
@@ -55,6 +63,15 @@ pub struct ImageBlockDevice {
     pub snapshot: Option<SnapshotId>,
     pub size_gib: Option<u32>,
     pub encrypted: bool,
+    #[serde(default)]
+    pub volume_type: Option<VolumeType>,
+    #[serde(default)]
+    pub iops: Option<u32>,
+    #[serde(default)]
+    pub throughput: Option<u32>,
+    /// Stays when its machine goes.
+    #[serde(default)]
+    pub outlives_instance: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -457,9 +474,17 @@ impl Image {
                     snapshot: optional_id(ebs.snapshot_id)?,
                     size_gib: count(ebs.volume_size),
                     encrypted: ebs.encrypted.unwrap_or(false),
+                    volume_type: ebs.volume_type.and_then(|kind| kind.as_str().parse().ok()),
+                    iops: count(ebs.iops),
+                    throughput: count(ebs.throughput),
+                    outlives_instance: ebs.delete_on_termination == Some(false),
                 })
             })
             .collect::<Result<Vec<_>, Nonsense>>()?;
+        let mut codes = image.product_codes.into_iter().flatten();
+        let code = codes.find_map(|code| code.product_code_id);
+        // EC2's word for plain Linux.
+        let operation = image.usage_operation.filter(|word| word != "RunInstances");
         Ok(Self {
             id: ImageId::new(required(image.image_id, "the image id")?)?,
             name: non_empty(image.name),
@@ -479,6 +504,9 @@ impl Image {
                 .map(|kind| kind.as_str().to_owned()),
             boot_mode: image.boot_mode.map(|mode| mode.as_str().to_owned()),
             ena: image.ena_support.unwrap_or(false),
+            sriov: image.sriov_net_support.is_some(),
+            tpm: image.tpm_support.is_some(),
+            billed_as: code.or(operation),
             imds_v2: image
                 .imds_support
                 .is_some_and(|support| support.as_str() == "v2.0"),

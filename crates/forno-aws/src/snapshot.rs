@@ -2,8 +2,12 @@
 
 use std::fmt;
 
+use aws_sdk_ec2::operation::create_snapshot::CreateSnapshotError;
 use aws_sdk_ec2::operation::delete_snapshot::DeleteSnapshotError;
-use aws_sdk_ec2::types::{Filter, Snapshot as SdkSnapshot, SnapshotState as SdkSnapshotState};
+use aws_sdk_ec2::types::{
+    Filter, ResourceType, Snapshot as SdkSnapshot, SnapshotState as SdkSnapshotState,
+};
+use aws_smithy_types::retry::RetryConfig;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +30,15 @@ pub struct Snapshot {
     pub description: Option<String>,
     pub started: Option<Timestamp>,
     pub encrypted: bool,
+    pub tags: Tags,
+}
+
+/// A snapshot to be made of a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSnapshot {
+    pub volume: VolumeId,
+    pub description: String,
+    /// On it from the first moment.
     pub tags: Tags,
 }
 
@@ -68,6 +81,30 @@ impl Gateway {
             return Ok(Vec::new());
         }
         find(self.clients(), tag_filters(conditions)).await
+    }
+
+    /// Starts the making of a snapshot. There is no client token and no name, so an attempt
+    /// that may have made one is not repeated here: after an unknown outcome, look by tags.
+    pub async fn create_snapshot(&self, snapshot: &NewSnapshot) -> Result<SnapshotId, Error> {
+        let call = self.call("CreateSnapshot").on(&snapshot.volume);
+        let once = RetryConfig::standard().with_max_attempts(1);
+        let reply = self
+            .clients()
+            .ec2
+            .create_snapshot()
+            .volume_id(snapshot.volume.as_str())
+            .description(&snapshot.description)
+            .set_tag_specifications(snapshot.tags.specifications(&[ResourceType::Snapshot]))
+            .customize()
+            .config_override(aws_sdk_ec2::config::Builder::new().retry_config(once))
+            .interceptor(call.watch::<CreateSnapshotError>())
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        let id = reply
+            .snapshot_id
+            .ok_or_else(|| call.malformed("no snapshot id in it"))?;
+        SnapshotId::new(id).map_err(|error| call.malformed(error))
     }
 
     /// [`crate::Kind::DependencyViolation`] while an image stands on it.

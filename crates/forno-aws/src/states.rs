@@ -4,9 +4,10 @@
 //! reason, not at the deadline.
 
 use crate::gateway::Gateway;
-use crate::ids::{ImageId, InstanceId};
+use crate::ids::{ImageId, InstanceId, SnapshotId};
 use crate::image::{Image, ImageState};
-use crate::instance::{Instance, InstanceState};
+use crate::instance::{Instance, InstanceState, StateReason};
+use crate::snapshot::SnapshotState;
 use crate::wait::{Probe, Wait, WaitError};
 
 impl Gateway {
@@ -93,6 +94,47 @@ impl Gateway {
                     state = format!("{state}, {percent} %");
                 }
                 Ok(Probe::Pending(state))
+            })
+            .await
+    }
+
+    /// Until all snapshots are completed; `progress` gets that of the slowest in percent.
+    pub async fn await_snapshots(
+        &self,
+        ids: &[SnapshotId],
+        wait: Wait<'_>,
+        progress: impl Fn(u8) + Send + Sync,
+    ) -> Result<(), WaitError> {
+        let progress = &progress;
+        let names: Vec<&str> = ids.iter().map(SnapshotId::as_str).collect();
+        wait.of(names.join(", "))
+            .until(|| async move {
+                let mut slowest = None;
+                for id in ids {
+                    let Some(snapshot) = self.snapshot(id).await? else {
+                        return Ok(Probe::Missing);
+                    };
+                    match snapshot.state {
+                        SnapshotState::Completed => {}
+                        SnapshotState::Error => {
+                            let message = snapshot.state_message.unwrap_or_default();
+                            let code = String::new();
+                            return Ok(Probe::Failed {
+                                state: format!("{id} in error"),
+                                reason: Some(StateReason { code, message }),
+                            });
+                        }
+                        _ => {
+                            let percent = snapshot.percent.unwrap_or(0);
+                            slowest = Some(slowest.map_or(percent, |other: u8| other.min(percent)));
+                        }
+                    }
+                }
+                progress(slowest.unwrap_or(100));
+                Ok(match slowest {
+                    None => Probe::Ready(()),
+                    Some(percent) => Probe::Pending(format!("pending, {percent} %")),
+                })
             })
             .await
     }

@@ -205,6 +205,10 @@ impl Files {
                 Action::Download(_) | Action::Reboot | Action::Breakpoint(_) => {}
             }
         }
+        let register = recipe.register.as_ref();
+        if let Some(path) = register.and_then(|register| register.uefi_data.as_ref()) {
+            self.add(path, Used::File);
+        }
         for data in [&recipe.builder.user_data, &recipe.prove.user_data] {
             if let Some(UserData::File(path)) = data {
                 self.add(path, Used::File);

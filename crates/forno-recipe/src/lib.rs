@@ -32,18 +32,18 @@ pub use check::MOST_USER_DATA;
 pub use diagnostic::{Diagnostics, Problem};
 pub use digest::{Digest, DigestError, SEMANTICS, digest};
 pub use model::{
-    Address, Architecture, Assertion, AssumeRole, Cipher, CommandAssertion, Connect, CpuCredits,
-    DataVolume, DeregistrationProtection, Disk, FileAssertion, FileKind, ImageDisk, Imds,
-    ImdsSupport, ImdsTokens, KeyExchange, MachineOptions, Market, OnFailure, PackageAssertion,
-    PortAssertion, Protocol, SealAllow, SealItem, ServiceAssertion, SshOptions, Tenancy, Timeouts,
-    UserAssertion, VolumeType,
+    Address, Architecture, Assertion, AssumeRole, BootMode, Cipher, CommandAssertion, Connect,
+    CpuCredits, DataVolume, DeregistrationProtection, Disk, FileAssertion, FileKind, ImageDisk,
+    Imds, ImdsSupport, ImdsTokens, KeyExchange, MachineOptions, Market, OnFailure,
+    PackageAssertion, PortAssertion, Protocol, SealAllow, SealItem, ServiceAssertion, SshOptions,
+    Tenancy, Timeouts, TpmSupport, UserAssertion, VolumeType,
 };
 pub use order::{Circular, bake_order};
 pub use project::{Inputs, PROJECT_FILE, Project, RecipeEntry, Unset, load};
 pub use recipe::{
     Action, Ansible, Bucket, Builder, Check, Download, Filters, LeftOut, MASK, Prove, Publish,
-    Recipe, Script, Seal, Shell, Source, SourcePath, Step, Test, TestKind, Upload, UploadSource,
-    UserData, Var, VarOrigin, VarValue,
+    Recipe, Register, Script, Seal, Shell, Source, SourcePath, Step, Test, TestKind, Upload,
+    UploadSource, UserData, Var, VarOrigin, VarValue,
 };
 pub use reference::reference;
 pub use schema::{project_schema, schema};

@@ -11,9 +11,9 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{
-    Address, Architecture, Assertion, Connect, DataVolume, DeregistrationProtection, Disk,
-    ImageDisk, Imds, ImdsSupport, MachineOptions, Market, OnFailure, SealAllow, SealItem,
-    SshOptions, Timeouts,
+    Address, Architecture, Assertion, BootMode, Connect, DataVolume, DeregistrationProtection,
+    Disk, ImageDisk, Imds, ImdsSupport, MachineOptions, Market, OnFailure, SealAllow, SealItem,
+    SshOptions, Timeouts, TpmSupport,
 };
 use crate::text::{Late, Text, Value};
 use crate::units::{Mode, Period};
@@ -41,6 +41,9 @@ pub struct Recipe {
     /// The root volume that machines of the image get; `None`: as the builder's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<ImageDisk>,
+    /// Made by RegisterImage; `None`: by CreateImage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub register: Option<Register>,
     pub source: Source,
     pub vars: BTreeMap<String, Var>,
     pub builder: Builder,
@@ -143,6 +146,18 @@ impl Publish {
         ];
         self.public || listed.into_iter().any(|list| !list.is_empty())
     }
+}
+
+/// How machines of a registered image boot; `None` is as those of the source image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Register {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_mode: Option<BootMode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tpm_support: Option<TpmSupport>,
+    /// In base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uefi_data: Option<SourcePath>,
 }
 
 /// What an image starts from.
@@ -252,6 +267,8 @@ pub struct Builder {
     /// Besides the root; no two at one device.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<DataVolume>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub early_snapshots: bool,
     /// Never empty; tried in order, the types of one before the next.
     #[serde(skip_serializing_if = "is_on_demand")]
     pub market: Vec<Market>,

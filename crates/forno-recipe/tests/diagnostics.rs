@@ -118,6 +118,24 @@ fn what_ssh_is_made_of() {
 }
 
 #[test]
+fn registering_an_image() {
+    let fixture = Fixture::with(
+        r#"
+[image]
+name = "worker"
+architecture = "arm64"
+register = { boot_mode = "legacy-bios", tpm_support = "v2.0", uefi_data_file = "uefi.txt" }
+[source]
+ami = "ami-0123456789abcdef0"
+[builder]
+market = ["spot", "on-demand"]
+"#,
+    )
+    .file("images/uefi.txt", "not base64!\n");
+    assert_snapshot!(fixture.complaint());
+}
+
+#[test]
 fn names_of_an_inventory() {
     let fixture = Fixture::below_head(
         r#"

@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use forno_aws::{Gateway, Image, ImageId, InstanceId, Kind, NewImage, Outcome, WaitError};
-use forno_events::{Emitter, Event, Outcome as StepOutcome, StepId, Unit};
+use forno_aws::{
+    Gateway, Image, ImageId, InstanceId, Kind, NewImage, Outcome, Registration, WaitError,
+};
+use forno_events::{BakeId, Emitter, Event, Outcome as StepOutcome, StepId, Unit};
 use forno_recipe::Market;
 use forno_saga::{Deadline, Effect, EffectId, Phase};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +15,7 @@ use super::adopt::{adopt, may_be_there};
 use super::context::{Context, of_wait};
 use super::effects::{self, IMAGE, Made, NamedIntent};
 use super::machine::ended;
+use super::register;
 use crate::error::{ErrorKind, of_effect};
 use crate::journal::millis;
 use crate::plan::ids;
@@ -88,31 +91,21 @@ async fn is_spot(ctx: &Context, id: &InstanceId) -> Result<bool, Error> {
     Ok(found.is_some_and(|instance| instance.is_spot))
 }
 
-/// The image, available; with the name of its effect.
+/// The image, available; with the names of its effects, its own first.
 /// `from` is the builder, as long as it must stay for it.
 pub(super) async fn capture(
     ctx: &Context,
     from: Option<&InstanceId>,
-) -> Result<(EffectId, Image), Error> {
+) -> Result<(Vec<EffectId>, Image), Error> {
     let step = ids::image();
     ctx.step(&step, async {
         let effect = EffectId::new(IMAGE);
         let image = create(ctx, &effect, from).await?;
         let limit = ctx.prepared.recipe.builder.timeouts.capture.get();
-        let shown = AtomicU8::new(u8::MAX);
         let available = ctx.gateway.await_image(
             &image,
             ctx.wait(&step, "the image to be available", limit),
-            |percent| {
-                if shown.swap(percent, Ordering::Relaxed) != percent {
-                    ctx.emitter.emit(Event::Progress {
-                        step: step.clone(),
-                        done: percent.into(),
-                        total: Some(100),
-                        unit: Unit::Percent,
-                    });
-                }
-            },
+            shown(ctx, &step),
         );
         let available = tokio::select! {
             biased;
@@ -121,9 +114,25 @@ pub(super) async fn capture(
             }
             error = ends(ctx, &step, from) => return Err(error),
         };
-        Ok((effect, available))
+        let effects = std::iter::once(effect).chain(register::stands_on(ctx));
+        Ok((effects.collect(), available))
     })
     .await
+}
+
+/// Tells of each new percentage.
+pub(super) fn shown<'a>(ctx: &'a Context, step: &'a StepId) -> impl Fn(u8) + Send + Sync + 'a {
+    let last = AtomicU8::new(u8::MAX);
+    move |percent| {
+        if last.swap(percent, Ordering::Relaxed) != percent {
+            ctx.emitter.emit(Event::Progress {
+                step: step.clone(),
+                done: percent.into(),
+                total: Some(100),
+                unit: Unit::Percent,
+            });
+        }
+    }
 }
 
 /// Ends only when the stopped builder ends although its disk is still needed. The disk of
@@ -169,20 +178,18 @@ async fn create(
     let made = if let Some(id) = begun.and_then(effects::id) {
         Made { id }
     } else {
-        let from = from.cloned().ok_or_else(|| {
-            Error::new(ErrorKind::Capture(
-                "there is no machine to make it from".to_owned(),
-            ))
-        })?;
-        let new = NewImage {
-            instance: from,
-            name: ctx.prepared.ami_name.clone(),
-            description: ctx.prepared.description.clone(),
-            tags: ctx.prepared.image_tags.clone(),
-            snapshot_tags: ctx.prepared.snapshot_tags.clone(),
-            volumes: ctx.prepared.image_volumes(),
+        let new = match &ctx.prepared.recipe.register {
+            None => New::Create(Box::new(of_machine(ctx, from)?)),
+            Some(register) => {
+                // Once it was asked for, its snapshots are there.
+                let from = from.filter(|_| begun.is_none());
+                let registration =
+                    register::registration(ctx, register, &ids::image(), from).await?;
+                New::Register(Box::new(registration))
+            }
         };
-        let intent = NamedIntent::intent(effect.clone(), IMAGE, &new.name, IMAGE);
+        let name = &ctx.prepared.ami_name;
+        let intent = NamedIntent::intent(effect.clone(), IMAGE, name, IMAGE);
         let call = Call::new(ctx, new);
         let made = if begun.is_none() {
             ctx.effect(intent, call.make()).await
@@ -203,20 +210,47 @@ async fn create(
     ImageId::new(made.id).map_err(|error| Error::new(ErrorKind::Capture(error.to_string())))
 }
 
-/// CreateImage, with what belongs to it. It outlives whoever waits for it.
+fn of_machine(ctx: &Context, from: Option<&InstanceId>) -> Result<NewImage, Error> {
+    let instance = from.cloned().ok_or_else(|| {
+        Error::new(ErrorKind::Capture(
+            "there is no machine to make it from".to_owned(),
+        ))
+    })?;
+    let prepared = &ctx.prepared;
+    Ok(NewImage {
+        instance,
+        name: prepared.ami_name.clone(),
+        description: prepared.description.clone(),
+        tags: prepared.image_tags.clone(),
+        snapshot_tags: prepared.snapshot_tags.clone(),
+        volumes: prepared.image_volumes(),
+    })
+}
+
+/// The two ways to an image.
+enum New {
+    Create(Box<NewImage>),
+    Register(Box<Registration>),
+}
+
+/// CreateImage or RegisterImage, with what belongs to it. It outlives whoever waits for it.
 struct Call {
     gateway: Gateway,
-    new: NewImage,
+    new: New,
+    name: String,
+    bake: BakeId,
     poll: Duration,
     cancel: CancellationToken,
     turn: Turn,
 }
 
 impl Call {
-    fn new(ctx: &Context, new: NewImage) -> Self {
+    fn new(ctx: &Context, new: New) -> Self {
         Self {
             gateway: ctx.gateway.clone(),
             new,
+            name: ctx.prepared.ami_name.clone(),
+            bake: ctx.prepared.bake.clone(),
             poll: ctx.settings.poll,
             cancel: ctx.cancel.clone(),
             turn: Turn::new(ctx),
@@ -225,9 +259,13 @@ impl Call {
 
     async fn make(self) -> Result<Made, forno_aws::Error> {
         let error = loop {
-            match self.gateway.create_image(&self.new).await {
+            let made = match &self.new {
+                New::Create(new) => self.gateway.create_image(new).await,
+                New::Register(new) => self.gateway.register_image(new).await,
+            };
+            match made {
                 Ok(id) => return Ok(Made { id: id.to_string() }),
-                Err(error) if error.kind() == Kind::Busy && self.turn.comes(&error).await => {}
+                Err(error) if self.turn.comes(&error).await => {}
                 Err(error) => break error,
             }
         };
@@ -241,10 +279,10 @@ impl Call {
     /// the name with our tag is proof.
     async fn made(&self) -> Option<Made> {
         let look = || async {
-            let images = self.gateway.images_named(&self.new.name).await?;
+            let images = self.gateway.images_named(&self.name).await?;
             Ok(images
                 .into_iter()
-                .find(|image| image.tags.get(names::BAKE) == self.new.tags.get(names::BAKE)))
+                .find(|image| image.tags.get(names::BAKE) == Some(self.bake.as_str())))
         };
         let image = adopt(self.poll, &self.cancel, look).await?;
         Some(Made {
@@ -255,7 +293,7 @@ impl Call {
 
 /// EC2 makes only so many snapshots at once, and wants a dozen seconds between two
 /// of one volume. Refused for that, the call is made again; nothing has happened.
-struct Turn {
+pub(super) struct Turn {
     emitter: Emitter,
     cancel: CancellationToken,
     pause: Duration,
@@ -263,7 +301,7 @@ struct Turn {
 }
 
 impl Turn {
-    fn new(ctx: &Context) -> Self {
+    pub(super) fn new(ctx: &Context) -> Self {
         Self {
             emitter: ctx.emitter.clone(),
             cancel: ctx.cancel.clone(),
@@ -272,8 +310,11 @@ impl Turn {
         }
     }
 
-    /// `false`: there is no time for it any more.
-    async fn comes(&self, refusal: &forno_aws::Error) -> bool {
+    /// `false`: it was refused for something else, or there is no time for it any more.
+    pub(super) async fn comes(&self, refusal: &forno_aws::Error) -> bool {
+        if refusal.kind() != Kind::Busy {
+            return false;
+        }
         self.emitter.emit(Event::Waiting {
             step: ids::image(),
             what: "EC2 to take another snapshot".to_owned(),

@@ -17,6 +17,8 @@ pub(crate) const INSTANCE: &str = "instance";
 pub(crate) const IMAGE: &str = "image";
 /// A copy of the image in another region.
 pub(crate) const COPY: &str = "image-copy";
+/// A snapshot of a volume of the builder's, whether the image stands on it or not.
+pub(crate) const SNAPSHOT: &str = "snapshot";
 /// A bucket of our own.
 pub(crate) const BUCKET: &str = "bucket";
 /// What lies below a prefix of somebody else's bucket: `BUCKET/PREFIX/`.
@@ -85,6 +87,14 @@ pub(crate) struct CopyIntent {
     /// Where it is to be.
     pub(crate) region: String,
     pub(crate) client_token: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SnapshotIntent {
+    pub(crate) step: String,
+    pub(crate) volume: String,
+    /// At which the builder has the volume.
+    pub(crate) device: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -24,7 +24,7 @@ use super::{
     bucket, builder, capture, check, connect, hold, key_pair, machine, prove, provision, publish,
     rescue, seal,
 };
-use super::{security_group, teardown};
+use super::{security_group, snapshot, teardown};
 use crate::journal::{Hub, Journal, Masker, Past};
 use crate::manifest::Manifest;
 use crate::plan::{Prepared, ids};
@@ -144,7 +144,7 @@ async fn see_through(ctx: &Context, from: From) -> BakeReport {
     // The point of no return: first in the ledger, so that this bake never
     // undoes its own image again.
     let worked = match surely(work(ctx, from, &total)).await {
-        Ok(Some(proven)) => match ctx.saga.keep(vec![proven.effect.clone()]).await {
+        Ok(Some(proven)) => match ctx.saga.keep(proven.effects.clone()).await {
             Ok(()) => Ok(Some(proven)),
             Err(error) => Err(Error::new(error)),
         },
@@ -221,7 +221,8 @@ fn announce_cancellation(emitter: Emitter, ladder: Ladder) -> AbortOnDropHandle<
 
 /// An image that has passed everything.
 struct Proven {
-    effect: EffectId,
+    /// Of the image, and of the snapshots that forno has made for it.
+    effects: Vec<EffectId>,
     image: Image,
     packages: Vec<Package>,
 }
@@ -290,7 +291,7 @@ async fn phases(ctx: &Context, from: From) -> Result<Option<Proven>, Error> {
         Some(built) => Some((built.effect, built.id)),
         None => taken::captured_from(ctx),
     };
-    let (effect, image) = ctx
+    let (effects, image) = ctx
         .phase(
             "capture",
             capture::capture(ctx, machine.as_ref().map(|(_, id)| id)),
@@ -307,7 +308,7 @@ async fn phases(ctx: &Context, from: From) -> Result<Option<Proven>, Error> {
     );
     proven?;
     Ok(Some(Proven {
-        effect,
+        effects,
         image,
         packages,
     }))
@@ -407,6 +408,7 @@ async fn work_on(ctx: &Context, running: Running, door: &Door) -> Result<Vec<Pac
         .await?;
     ctx.phase("provision", provision::provision(ctx, &builder))
         .await?;
+    snapshot::begin_early(ctx, &id).await;
     let packages = ctx
         .phase("check", async {
             check::check(ctx, &builder).await?;

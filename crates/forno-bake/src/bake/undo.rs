@@ -7,7 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use forno_aws::{Error, Gateway, ImageState, InstanceId, InstanceState, Kind, SecurityGroupId};
+use forno_aws::{
+    Error, Gateway, ImageState, InstanceId, InstanceState, Kind, SecurityGroupId, SnapshotId,
+    VolumeId,
+};
 use forno_events::BakeId;
 use forno_saga::{Attempt, Effect, Failure, Undo};
 use serde::de::DeserializeOwned;
@@ -15,7 +18,7 @@ use serde::de::DeserializeOwned;
 use super::bucket::BucketPlace;
 use super::effects::{
     self, BUCKET, COPY, CopyIntent, IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, NamedIntent,
-    OBJECTS, SECURITY_GROUP,
+    OBJECTS, SECURITY_GROUP, SNAPSHOT, SnapshotIntent,
 };
 use crate::names;
 
@@ -41,6 +44,7 @@ impl Undo for CloudUndo {
             INSTANCE => self.instance(effect).await,
             IMAGE => self.image(effect).await,
             COPY => self.copy(effect).await,
+            SNAPSHOT => self.snapshot(effect).await,
             BUCKET => self.bucket(effect).await,
             OBJECTS => self.objects(effect).await,
             other => Err(Trouble::Refused(Failure::new(
@@ -78,10 +82,20 @@ pub(crate) fn command(gateway: &Gateway, effect: &Effect, bake: &str) -> String 
             id,
             "--delete-associated-snapshots",
         ],
+        (SNAPSHOT, Some(id), _) => vec!["delete-snapshot", "--snapshot-id", id],
         // Without an id the first thing to do is to look.
         (SECURITY_GROUP, None, _) => vec!["describe-security-groups", "--filters", &tag],
         (INSTANCE, None, _) => vec!["describe-instances", "--filters", &tag],
         (IMAGE | COPY, None, _) => vec!["describe-images", "--owners", "self", "--filters", &tag],
+        (SNAPSHOT, None, _) => {
+            vec![
+                "describe-snapshots",
+                "--owner-ids",
+                "self",
+                "--filters",
+                &tag,
+            ]
+        }
         _ => vec!["describe-tags", "--filters", &tag],
     };
     let s3 = match (effect.kind.as_str(), url.as_deref()) {
@@ -292,6 +306,43 @@ impl CloudUndo {
             }
         }
         Ok(state.map_or(Attempt::Gone, |state| Attempt::Going { state }))
+    }
+
+    async fn snapshot(&self, effect: &Effect) -> Result<Attempt, Trouble> {
+        let intent: SnapshotIntent = intent(effect)?;
+        let known = effects::id(effect).and_then(|id| SnapshotId::new(id).ok());
+        let known_ids: Vec<SnapshotId> = known.iter().cloned().collect();
+        let by = names::found_by(&self.bake, &intent.step);
+        let look = async || {
+            let (by_id, tagged) = tokio::try_join!(
+                self.gateway.snapshots(&known_ids),
+                self.gateway.snapshots_tagged(&by),
+            )?;
+            let tagged = tagged.into_iter().filter(|snapshot| match &known {
+                Some(known) => snapshot.id == *known,
+                None => snapshot.volume.as_ref().map(VolumeId::as_str) == Some(&intent.volume),
+            });
+            let found = by_id.into_iter().chain(tagged);
+            Ok::<_, Error>(found.map(|snapshot| snapshot.id).collect::<BTreeSet<_>>())
+        };
+        let there = look().await?;
+        if there.is_empty() {
+            return Ok(Attempt::Absent);
+        }
+        for id in &there {
+            match self.gateway.delete_snapshot(id).await {
+                Err(error) if error.kind() == Kind::DependencyViolation => {
+                    return Ok(going("in use by an image that is going"));
+                }
+                Err(error) if error.kind() == Kind::NotFound => {}
+                other => other?,
+            }
+        }
+        Ok(if look().await?.is_empty() {
+            Attempt::Gone
+        } else {
+            going("being deleted")
+        })
     }
 
     async fn copy(&self, effect: &Effect) -> Result<Attempt, Trouble> {

@@ -499,6 +499,8 @@ impl Prepared {
             network: network_view(&self.ground, &self.ingress),
             candidates: candidates(&self.places),
             volumes: self.recipe.builder.volumes.clone(),
+            register: self.recipe.register.clone(),
+            early_snapshots: self.recipe.builder.early_snapshots,
             variables: variables(&self.recipe),
             tags: self
                 .image_tags
@@ -583,6 +585,8 @@ fn unsettled(
         network: network_view(&survey.ground, &survey.ingress),
         candidates: candidates(&survey.places),
         volumes: recipe.builder.volumes.clone(),
+        register: recipe.register.clone(),
+        early_snapshots: recipe.builder.early_snapshots,
         variables: variables(recipe),
         tags: BTreeMap::new(),
         digest: None,

@@ -146,5 +146,11 @@ pub(super) fn fit(gateway: &Gateway, recipe: &Recipe, image: &Image) -> Result<(
             image.id
         ));
     }
+    if let (Some(_), Some(billed)) = (&recipe.register, &image.billed_as) {
+        return problem(format!(
+            "the source image {} is billed as `{billed}`, and RegisterImage would lose that: leave image.register out",
+            image.id
+        ));
+    }
     volumes::fit(recipe, image)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use forno_events::StepInfo;
-use forno_recipe::{DataVolume, Digest, LeftOut, Market, Publish};
+use forno_recipe::{DataVolume, Digest, LeftOut, Market, Publish, Register};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,12 @@ pub struct Plan {
     /// Of the builder, besides its root.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<DataVolume>,
+    /// How the image is registered; `None`: made by CreateImage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub register: Option<Register>,
+    /// Whether snapshots are begun before the builder stops.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub early_snapshots: bool,
     pub variables: Vec<Variable>,
     /// Of the image and its snapshots.
     pub tags: BTreeMap<String, String>,

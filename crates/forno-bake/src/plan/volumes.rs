@@ -8,6 +8,7 @@ use forno_aws::{Image, Volume, VolumeType, Volumes};
 use forno_recipe::{DataVolume, Disk, Recipe};
 
 use super::prepare::Prepared;
+use crate::bake::OfImage;
 use crate::{Error, ErrorKind};
 
 impl Prepared {
@@ -57,6 +58,53 @@ impl Prepared {
             }
         }
         volumes
+    }
+
+    /// The volumes of an image that is registered, each with its snapshot. Sizes and encryption
+    /// are those of the snapshots.
+    pub(crate) fn registered_volumes(&self, snapshots: &[OfImage]) -> Volumes {
+        let with = snapshots.iter().map(
+            |OfImage {
+                 device, snapshot, ..
+             }| Volume {
+                size_gib: None,
+                encrypted: None,
+                kms_key: None,
+                snapshot: Some(snapshot.clone()),
+                ..self.registered_volume(device)
+            },
+        );
+        Volumes {
+            with: with.collect(),
+            without: Vec::new(),
+        }
+    }
+
+    fn registered_volume(&self, device: &str) -> Volume {
+        let builder = &self.recipe.builder;
+        if self.source.root_device.as_deref() == Some(device) {
+            let own = self.image_root();
+            return own
+                .or_else(|| root(&builder.disk, &self.source))
+                .unwrap_or_default();
+        }
+        let mut named = builder.volumes.iter();
+        if let Some(volume) = named.find(|volume| volume.device == device) {
+            return Volume {
+                outlives_instance: !volume.delete_on_termination,
+                ..data(volume)
+            };
+        }
+        let mut known = self.source.block_devices.iter();
+        let known = known.find(|known| known.device == device);
+        Volume {
+            device: device.to_owned(),
+            volume_type: known.and_then(|known| known.volume_type),
+            iops: known.and_then(|known| known.iops),
+            throughput: known.and_then(|known| known.throughput),
+            outlives_instance: known.is_some_and(|known| known.outlives_instance),
+            ..Volume::default()
+        }
     }
 
     /// Where the builder has volumes, besides the root, that come into the image.

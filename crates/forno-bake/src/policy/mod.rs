@@ -171,6 +171,18 @@ impl<'a> Needs<'a> {
             .equals(resource_tag("aws:ResourceTag"), &self.images)
     }
 
+    fn creates_image(&self) -> bool {
+        self.any(|recipe| recipe.register.is_none())
+    }
+
+    fn registers(&self) -> bool {
+        self.any(|recipe| recipe.register.is_some())
+    }
+
+    fn makes_snapshots(&self) -> bool {
+        self.registers() || self.any(|recipe| recipe.builder.early_snapshots)
+    }
+
     fn look(&self) -> Statement {
         let mut actions = vec![
             "ec2:DescribeImages",
@@ -201,7 +213,16 @@ impl<'a> Needs<'a> {
 
     /// What is made comes with its tags, or not at all.
     fn make(&self) -> Statement {
-        let mut actions = vec!["ec2:RunInstances", "ec2:CreateImage"];
+        let mut actions = vec!["ec2:RunInstances"];
+        if self.creates_image() {
+            actions.push("ec2:CreateImage");
+        }
+        if self.registers() {
+            actions.push("ec2:RegisterImage");
+        }
+        if self.makes_snapshots() {
+            actions.push("ec2:CreateSnapshot");
+        }
         let mut kinds = vec![
             "instance",
             "volume",
@@ -274,7 +295,16 @@ impl<'a> Needs<'a> {
 
     /// Tags are only put on while something is made.
     fn tag(&self) -> Statement {
-        let mut makers = vec!["RunInstances", "CreateImage"];
+        let mut makers = vec!["RunInstances"];
+        if self.creates_image() {
+            makers.push("CreateImage");
+        }
+        if self.registers() {
+            makers.push("RegisterImage");
+        }
+        if self.makes_snapshots() {
+            makers.push("CreateSnapshot");
+        }
         if self.has_key() {
             makers.push("ImportKeyPair");
         }
@@ -292,7 +322,6 @@ impl<'a> Needs<'a> {
 
     fn own(&self) -> Statement {
         let mut actions = vec![
-            "ec2:CreateImage",
             "ec2:CreateTags",
             "ec2:DeleteSnapshot",
             "ec2:DeregisterImage",
@@ -302,6 +331,16 @@ impl<'a> Needs<'a> {
             "ec2:TerminateInstances",
         ];
         let mut kinds = vec!["instance", "image", "snapshot"];
+        if self.creates_image() {
+            actions.push("ec2:CreateImage");
+        }
+        if self.registers() {
+            actions.push("ec2:RegisterImage");
+        }
+        if self.makes_snapshots() {
+            actions.push("ec2:CreateSnapshot");
+            kinds.push("volume");
+        }
         if self.has_key() {
             actions.push("ec2:DeleteKeyPair");
             kinds.push("key-pair");

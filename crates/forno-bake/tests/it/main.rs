@@ -4,6 +4,7 @@
 mod agents;
 mod builder;
 mod cancel;
+mod capture;
 mod corpus;
 mod course;
 mod fire;

@@ -52,6 +52,14 @@ const OPTIONS: &[(&str, &[&str])] = &[
             "[{ size = \"9GiB\" }]",
         ],
     ),
+    ("early_snapshots", &["true", "\"yes\""]),
+    (
+        "ssh",
+        &[
+            "{ ciphers = [\"aes256-gcm@openssh.com\"] }",
+            "{ key_exchanges = [\"rot13\"] }",
+        ],
+    ),
     (
         "subnet_ids",
         &["[\"subnet-0123456789abcdef0\"]", "[\"subnet-x\"]"],

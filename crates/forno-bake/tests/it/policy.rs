@@ -41,6 +41,21 @@ run = "true"
 imds_support = "v2.0"
 "#;
 
+/// The other way to an image.
+const REGISTERED: &str = r#"
+register = {}
+[builder]
+early_snapshots = true
+disk = { encrypted = false }
+[[step]]
+name = "file"
+file = { from = "large", to = "/tmp/large" }
+[[test]]
+run = "true"
+[publish]
+public_snapshots = true
+"#;
+
 /// What IAM calls an action of the API, where the names differ.
 fn in_iam(service: ServiceName, action: &str) -> Option<String> {
     let of_s3 = match action {
@@ -154,7 +169,7 @@ const IN_TROUBLE: [&str; 17] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bake_needs_what_its_policy_allows_and_nothing_else() {
     for connect in Connect::ALL {
-        for text in [RECIPE, PLAIN] {
+        for text in [RECIPE, PLAIN, REGISTERED] {
             let unused = bake_with_only_that(connect, text).await;
             let for_nothing: Vec<&String> = unused
                 .iter()

@@ -138,6 +138,7 @@ fn facts(plan: &Plan) -> Vec<(&'static str, Vec<String>)> {
         ),
         ("builder", builder(plan)),
         ("volumes", plan.volumes.iter().map(volume).collect()),
+        ("capture", capture(plan)),
         ("network", vec![format!("{}, {groups}", network.vpc)]),
         (
             "variables",
@@ -239,6 +240,30 @@ fn time(estimate: &Estimate) -> String {
         1 => format!("about {about}, as the last one"),
         number => format!("about {about}, the median of the last {number}"),
     }
+}
+
+/// How the image is made, where that is not as always.
+fn capture(plan: &Plan) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(register) = &plan.register {
+        let mut like = vec!["registered".to_owned()];
+        like.extend(
+            register
+                .boot_mode
+                .map(|mode| format!("boots by {}", mode.as_str())),
+        );
+        if register.tpm_support.is_some() {
+            like.push("with a TPM".to_owned());
+        }
+        if register.uefi_data.is_some() {
+            like.push("with UEFI variables".to_owned());
+        }
+        lines.push(like.join(", "));
+    }
+    if plan.early_snapshots {
+        lines.push("snapshots are begun before the builder stops".to_owned());
+    }
+    lines
 }
 
 /// One that the builder has besides its root.

@@ -90,6 +90,7 @@ pub(super) fn check(
         address,
         proxy_command,
         ssh: table.ssh,
+        early_snapshots: table.early_snapshots,
         ingress_cidrs: table.ingress_cidrs,
         bucket,
         timeouts: table.timeouts,

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::Checks;
+use super::files::Expect;
 use super::network::{filters, is_id};
 use crate::AmiNameFault;
 use crate::diagnostic::Problem;
-use crate::model::{Architecture, ImageDisk, ImageTable, SourceTable};
+use crate::model::{
+    Architecture, BootMode, ImageDisk, ImageTable, Market, RegisterTable, SourceTable,
+};
 use crate::node::Node;
 use crate::order::circle;
-use crate::recipe::Source;
+use crate::recipe::{Builder, Register, Source};
 use crate::suggest::closest;
 use crate::text::{BakeFacts, Late};
 use crate::walk::list;
@@ -25,6 +28,7 @@ pub(super) struct Image {
     pub(super) tags: BTreeMap<String, Late>,
     pub(super) snapshot_tags: BTreeMap<String, Late>,
     pub(super) disk: Option<ImageDisk>,
+    pub(super) register: Option<Register>,
     pub(super) source: Source,
 }
 
@@ -68,17 +72,89 @@ pub(super) fn check(
     check_tags(checks, &["image", "tags"], &image.tags, &facts);
     check_snapshot_tags(checks, &image.snapshot_tags, &image.tags, &facts);
     let architecture = image.architecture.or_else(|| inherited(checks));
+    let architecture = architecture.unwrap_or_default();
+    let register = image
+        .register
+        .map(|table| check_register(checks, table, architecture));
     let source = check_source(checks, image.from, source);
     Some(Image {
         name: image.name,
         description: image.description,
         ami_name,
-        architecture: architecture.unwrap_or_default(),
+        architecture,
         tags: image.tags,
         snapshot_tags: image.snapshot_tags,
         disk: image.disk,
+        register,
         source: source?,
     })
+}
+
+/// The most of UEFI data that EC2 takes, in base64 (its reference of RegisterImage).
+const MOST_UEFI_DATA: usize = 64 * 1024;
+
+/// What EC2 would say only when all the work is done.
+fn check_register(
+    checks: &mut Checks<'_>,
+    table: RegisterTable,
+    architecture: Architecture,
+) -> Register {
+    let root = checks.root;
+    let place = |key: &str| root.place(&["image", "register", key]);
+    let mode = table.boot_mode;
+    if architecture == Architecture::Arm64 && mode.is_some_and(|mode| mode != BootMode::Uefi) {
+        checks.bad_at(
+            place("boot_mode"),
+            "machines of arm64 do not boot so",
+            "they know `uefi` alone",
+        );
+    }
+    if table.tpm_support.is_some() && mode != Some(BootMode::Uefi) {
+        checks.bad_at(
+            place("tpm_support"),
+            "there is a TPM only with UEFI",
+            "goes with `boot_mode = \"uefi\"`",
+        );
+    }
+    let uefi_data = table.uefi_data_file.and_then(|written| {
+        let span = place("uefi_data_file");
+        if mode.is_none_or(|mode| mode == BootMode::LegacyBios) {
+            checks.bad_at(
+                span.clone(),
+                "there are variables of UEFI only with UEFI",
+                "goes with `boot_mode` `uefi` or `uefi-preferred`",
+            );
+        }
+        let (path, _) = checks.existing(&span, &written, Expect::File)?;
+        let text = fs_err::read_to_string(&path.absolute).unwrap_or_default();
+        let text = text.trim();
+        let base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
+        if text.is_empty() || text.len() > MOST_UEFI_DATA || !text.chars().all(base64) {
+            checks.bad_at(
+                span,
+                "this file holds no UEFI data",
+                "one line of base64, at most 64 KiB",
+            );
+        }
+        Some(path)
+    });
+    Register {
+        boot_mode: mode,
+        tpm_support: table.tpm_support,
+        uefi_data,
+    }
+}
+
+/// A Spot Instance cannot be stopped, and a disk that moves makes no image to be trusted.
+pub(super) fn check_market(checks: &mut Checks<'_>, image: &Image, builder: &Builder) {
+    if image.register.is_some() && builder.market.contains(&Market::Spot) {
+        checks.bad(
+            Problem::new("an image of a Spot Instance cannot be registered")
+                .at(checks.root.place(&["image", "register"]))
+                .label("it cannot be stopped, so its disk is never still")
+                .help("leave `register` out: EC2 makes the image while the machine reboots; or take `spot` out of `builder.market`"),
+        );
+    }
 }
 
 /// Everything that is named after an image (tags, bakes, folders) can hold such a name.

@@ -119,6 +119,9 @@ pub(crate) fn recipe(
     if let Some(disk) = image.as_ref().and_then(|image| image.disk.as_ref()) {
         disk::check_image_disk(&mut checks, disk, &builder);
     }
+    if let Some(image) = &image {
+        image::check_market(&mut checks, image, &builder);
+    }
     let prove = builder::check_prove(&mut checks, file.prove, &builder);
     let publish = publish::check(&mut checks, file.publish.unwrap_or_default(), &builder);
     let steps = step::check(&mut checks, "step", file.step);
@@ -139,6 +142,7 @@ pub(crate) fn recipe(
         tags: image.tags,
         snapshot_tags: image.snapshot_tags,
         disk: image.disk,
+        register: image.register,
         source: image.source,
         vars: resolved.vars,
         builder,

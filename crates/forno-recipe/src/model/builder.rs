@@ -39,6 +39,10 @@ pub(crate) struct BuilderTable {
     /// Volumes besides the root, an entry `[[builder.volumes]]` each. They go with the
     /// builder; the image has a snapshot of each unless it says otherwise.
     pub(crate) volumes: Vec<DataVolume>,
+    /// Whether snapshots of the builder's volumes are begun as soon as the steps are done, and
+    /// go on beside checks, seal and stop. EC2 copies only what has changed since the last
+    /// snapshot of a volume, so those of the image are done sooner. They are removed in the end.
+    pub(crate) early_snapshots: bool,
     /// How machines are bought, tried in this order: with `["spot", "on-demand"]` every
     /// type in every subnet is asked for as a Spot Instance before one is paid in full.
     /// The image of a Spot Instance is made while that reboots: EC2 cannot stop it.

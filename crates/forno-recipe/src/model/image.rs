@@ -39,6 +39,10 @@ pub(crate) struct ImageTable {
     /// pay for it.
     #[serde(default)]
     pub(crate) disk: Option<ImageDisk>,
+    /// Makes the image by CreateSnapshot and RegisterImage, and says what only those can; `{}`
+    /// says nothing. Not for Spot Instances. Default: by CreateImage.
+    #[serde(default)]
+    pub(crate) register: Option<RegisterTable>,
     /// Tags of the image and its snapshots. Names beginning with `aws:` or
     /// `forno:` are reserved; forno adds its own and `Name`.
     #[serde(default)]
@@ -60,6 +64,51 @@ pub struct ImageDisk {
     pub iops: Option<u32>,
     /// MiB per second, in the ranges of `builder.disk.throughput`.
     pub throughput: Option<u32>,
+}
+
+/// How machines of an image that is registered boot.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[serde(default)]
+pub(crate) struct RegisterTable {
+    /// How machines of the image boot; arm64 knows `uefi` alone. Default: as those of the
+    /// source image.
+    pub(crate) boot_mode: Option<BootMode>,
+    /// Gives machines of the image a TPM; with `boot_mode = "uefi"`. Default: as those of the
+    /// source image have one.
+    pub(crate) tpm_support: Option<TpmSupport>,
+    /// A file with the UEFI variables that machines of the image begin with, in base64 as
+    /// GetInstanceUefiData gives them: keys for Secure Boot. Relative to the recipe, at most 64
+    /// KiB. Default: EC2's own.
+    pub(crate) uefi_data_file: Option<String>,
+}
+
+/// EC2's boot modes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootMode {
+    LegacyBios,
+    Uefi,
+    /// UEFI where the instance type has it.
+    UefiPreferred,
+}
+
+impl BootMode {
+    /// EC2's own word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LegacyBios => "legacy-bios",
+            Self::Uefi => "uefi",
+            Self::UefiPreferred => "uefi-preferred",
+        }
+    }
+}
+
+/// EC2's attribute of an image, which has this one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TpmSupport {
+    #[serde(rename = "v2.0")]
+    V2,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

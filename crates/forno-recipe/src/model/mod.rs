@@ -21,7 +21,7 @@ pub use builder::{
     Address, Architecture, Cipher, Connect, CpuCredits, DataVolume, Disk, Imds, ImdsTokens,
     KeyExchange, MachineOptions, Market, SshOptions, Tenancy, Timeouts, VolumeType,
 };
-pub use image::ImageDisk;
+pub use image::{BootMode, ImageDisk, TpmSupport};
 pub use publish::{DeregistrationProtection, ImdsSupport};
 pub use seal::{SealAllow, SealItem};
 pub use step::OnFailure;
@@ -29,7 +29,9 @@ pub use top::AssumeRole;
 
 pub(crate) use assertion::{CheckEntry, ProveTable, TestEntry, TestKindEntry};
 pub(crate) use builder::{BuilderTable, SsmFiles, SsmTable};
-pub(crate) use image::{ImageTable, SourceTable, VarDefault, VarEntry, VarSpec, VarType};
+pub(crate) use image::{
+    ImageTable, RegisterTable, SourceTable, VarDefault, VarEntry, VarSpec, VarType,
+};
 pub(crate) use publish::PublishTable;
 pub(crate) use seal::SealTable;
 pub(crate) use step::{ActionEntry, AnsibleEntry, FileEntry, ShellEntry, StepEntry};

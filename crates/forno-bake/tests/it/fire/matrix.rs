@@ -40,6 +40,19 @@ share_snapshots = true
 deprecate_in = "30d"
 "#;
 
+/// The other way to an image.
+const REGISTERED: &str = r#"
+register = {}
+[[step]]
+name = "say"
+shell = { run = "echo hello" }
+[[test]]
+run = "true"
+[builder]
+early_snapshots = true
+disk = { encrypted = false }
+"#;
+
 /// Between two looks. Each look is a call, and a hundred that are all alike would
 /// only be struck a hundred times alike.
 const POLL: Duration = Duration::from_millis(200);
@@ -75,9 +88,9 @@ fn rig(runtime: &Runtime) -> Rig {
 }
 
 /// The calls of a bake that nobody disturbs.
-fn calls(runtime: &Runtime) -> Vec<Call> {
+fn calls(runtime: &Runtime, recipe: &str) -> Vec<Call> {
     let rig = rig(runtime);
-    let ended = bake(&rig, rig.recipe("one", RECIPE), &[]);
+    let ended = bake(&rig, rig.recipe("one", recipe), &[]);
     assert!(ended.is(ExitCode::Done), "{ended:?}");
     assert_eq!(judge(&rig), Ok(true));
     let calls = Call::all(&rig.endpoint().calls());
@@ -86,7 +99,7 @@ fn calls(runtime: &Runtime) -> Vec<Call> {
 }
 
 /// Strikes a new bake so, sweeps until a sweep has come to its end, and looks.
-fn strike(runtime: &Runtime, blows: &[Blow], sweeps: usize) -> Verdict {
+fn strike(runtime: &Runtime, recipe: &str, blows: &[Blow], sweeps: usize) -> Verdict {
     let rig = rig(runtime);
     let mut faults = Vec::new();
     let mut deadly = Vec::new();
@@ -98,7 +111,7 @@ fn strike(runtime: &Runtime, blows: &[Blow], sweeps: usize) -> Verdict {
         faults.extend(of_blow);
     }
     rig.endpoint().set_faults(FaultPlan::of(faults));
-    let ended = bake(&rig, rig.recipe("one", RECIPE), &deadly);
+    let ended = bake(&rig, rig.recipe("one", recipe), &deadly);
     let met = rig
         .endpoint()
         .calls()
@@ -142,13 +155,26 @@ fn strike(runtime: &Runtime, blows: &[Blow], sweeps: usize) -> Verdict {
 
 #[test]
 fn whichever_call_is_struck_the_account_holds_the_image_or_nothing() {
+    matrix(RECIPE, |blow| {
+        blow.call.changes() || blow.is_of_first_look()
+    });
+}
+
+#[test]
+fn and_so_it_is_with_the_snapshots_of_an_image_that_is_registered() {
+    let own = ["CreateSnapshot", "RegisterImage", "DeleteSnapshot"];
+    matrix(REGISTERED, |blow| own.contains(&blow.call.action.as_str()));
+}
+
+/// Of a recipe, the blows that are struck where nobody asks for others.
+fn matrix(recipe: &str, usual: impl Fn(&Blow) -> bool) {
     let runtime = Runtime::new().unwrap();
-    let calls = calls(&runtime);
+    let calls = calls(&runtime, recipe);
     #[expect(clippy::disallowed_methods, reason = "a test is its own settings")]
     let wanted = std::env::var("FORNO_MATRIX").unwrap_or_default();
     let is_wanted = |blow: &Blow| match wanted.as_str() {
         "all" => true,
-        "" => blow.call.changes() || blow.is_of_first_look(),
+        "" => usual(blow),
         part => blow.to_string().contains(part),
     };
     let cases: VecDeque<Blow> = calls
@@ -170,7 +196,7 @@ fn whichever_call_is_struck_the_account_holds_the_image_or_nothing() {
                     let Some(blow) = queue.lock().unwrap().pop_front() else {
                         return;
                     };
-                    let verdict = strike(&runtime, std::slice::from_ref(&blow), 1);
+                    let verdict = strike(&runtime, recipe, std::slice::from_ref(&blow), 1);
                     verdicts
                         .lock()
                         .unwrap()
@@ -235,7 +261,7 @@ fn show(calls: &[Call], verdicts: &BTreeMap<(Call, How), Verdict>) {
 #[test]
 fn two_blows_at_random_calls_leave_nothing_either() {
     let runtime = Runtime::new().unwrap();
-    let calls = calls(&runtime);
+    let calls = calls(&runtime, RECIPE);
     let blow = (
         prop::sample::select(calls),
         prop::sample::select(How::ALL.to_vec()),
@@ -250,7 +276,7 @@ fn two_blows_at_random_calls_leave_nothing_either() {
     TestRunner::new(config)
         .run(&(blow.clone(), blow), |(first, second)| {
             // A sweep that is struck itself is followed by another.
-            let verdict = strike(&runtime, &[first, second], 3);
+            let verdict = strike(&runtime, RECIPE, &[first, second], 3);
             prop_assert!(!matches!(verdict, Verdict::Broken(_)), "{verdict:?}");
             Ok(())
         })
@@ -262,7 +288,7 @@ fn two_blows_at_random_calls_leave_nothing_either() {
 #[test]
 fn killed_at_a_random_call_and_resumed_it_comes_to_its_image_or_to_nothing() {
     let runtime = Runtime::new().unwrap();
-    let calls = calls(&runtime);
+    let calls = calls(&runtime, RECIPE);
     let killed = prop::sample::select(vec![How::KilledBefore, How::KilledAfter]);
     let blow = (prop::sample::select(calls), killed).prop_map(|(call, how)| Blow { call, how });
     let config = ProptestConfig {
@@ -273,20 +299,41 @@ fn killed_at_a_random_call_and_resumed_it_comes_to_its_image_or_to_nothing() {
     };
     TestRunner::new(config)
         .run(&blow, |blow| {
-            let rig = rig(&runtime);
-            rig.endpoint().set_faults(FaultPlan::of(blow.faults()));
-            let recipe = rig.recipe("one", RECIPE);
-            let ended = bake(&rig, recipe.clone(), &[1]);
-            rig.endpoint().set_faults(FaultPlan::default());
-            let resumed = resume(&rig, recipe);
-            // What could not be taken up is taken down.
-            let image = judge(&rig);
-            let told = format!("{blow}: {ended:?}, {resumed:?}, {image:?}");
-            runtime.block_on(rig.end());
-            prop_assert!(image.is_ok(), "{told}");
-            let made = ended.is(ExitCode::Done) || resumed.is(ExitCode::Done);
-            prop_assert_eq!(image, Ok(made), "{}", told);
+            kill_and_resume(&runtime, RECIPE, &blow);
             Ok(())
         })
         .unwrap();
+}
+
+/// Killed beside a snapshot or the registration, it goes on with what is there.
+#[test]
+fn a_registration_is_taken_up_where_it_was_left() {
+    let runtime = Runtime::new().unwrap();
+    let calls = calls(&runtime, REGISTERED);
+    let of = |action: &str| calls.iter().rfind(|call| call.action == action).cloned();
+    for call in [of("CreateSnapshot"), of("RegisterImage")] {
+        let call = call.expect("both are made");
+        for how in [How::KilledBefore, How::KilledAfter] {
+            let call = call.clone();
+            let resumed = kill_and_resume(&runtime, REGISTERED, &Blow { call, how });
+            assert!(resumed.is(ExitCode::Done), "{resumed:?}");
+        }
+    }
+}
+
+/// What the resumed bake came to: its image or nothing, as the account has it.
+fn kill_and_resume(runtime: &Runtime, recipe: &str, blow: &Blow) -> Ended {
+    let rig = rig(runtime);
+    rig.endpoint().set_faults(FaultPlan::of(blow.faults()));
+    let recipe = rig.recipe("one", recipe);
+    let ended = bake(&rig, recipe.clone(), &[1]);
+    rig.endpoint().set_faults(FaultPlan::default());
+    let resumed = resume(&rig, recipe);
+    // What could not be taken up is taken down.
+    let image = judge(&rig);
+    let told = format!("{blow}: {ended:?}, {resumed:?}, {image:?}");
+    runtime.block_on(rig.end());
+    let made = ended.is(ExitCode::Done) || resumed.is(ExitCode::Done);
+    assert_eq!(image, Ok(made), "{told}");
+    resumed
 }
