@@ -43,6 +43,7 @@ pub(crate) fn kind(code: &str, message: &str, status: u16) -> Kind {
         | "ConcurrentSnapshotLimitExceeded"
         | "PendingSnapshotLimitExceeded"
         | "ConcurrentCreateImageNoRebootLimitExceeded"
+        | "ConcurrentModification"
         | "ConcurrentTagAccess" => Kind::Busy,
         "InsufficientInstanceCapacity"
         | "InsufficientHostCapacity"
@@ -57,7 +58,9 @@ pub(crate) fn kind(code: &str, message: &str, status: u16) -> Kind {
         | "UnsupportedHostConfiguration"
         | "SpotMaxPriceTooLow" => Kind::Capacity,
         "MaxSpotInstanceCountExceeded" | "ResourceCountExceeded" => Kind::Quota,
-        "DependencyViolation" | "VolumeInUse" | "BucketNotEmpty" => Kind::DependencyViolation,
+        "DependencyViolation" | "VolumeInUse" | "BucketNotEmpty" | "DeleteConflict" => {
+            Kind::DependencyViolation
+        }
         // The last two are SSM's words for an agent that is not online.
         "IncorrectInstanceState"
         | "IncorrectState"
@@ -71,8 +74,11 @@ pub(crate) fn kind(code: &str, message: &str, status: u16) -> Kind {
         | "InvocationDoesNotExist"
         | "DoesNotExistException"
         | "NoSuchBucket"
+        | "NoSuchEntity"
         | "NoSuchKey" => Kind::NotFound,
-        "BucketAlreadyExists" | "BucketAlreadyOwnedByYou" => Kind::Duplicate,
+        "BucketAlreadyExists" | "BucketAlreadyOwnedByYou" | "EntityAlreadyExists" => {
+            Kind::Duplicate
+        }
         "InvalidAction"
         | "UnsupportedOperation"
         | "UnsupportedProtocol"
@@ -86,6 +92,7 @@ pub(crate) fn kind(code: &str, message: &str, status: u16) -> Kind {
         | "FilterLimitExceeded"
         | "ValidationError"
         | "ValidationException"
+        | "MalformedPolicyDocument"
         | "TagLimitExceeded"
         | "InvalidID" => Kind::InvalidInput,
         _ if code.ends_with(".NotFound")
@@ -191,6 +198,7 @@ fn by_code(code: &str, error: &Error) -> Option<String> {
         "InvalidParameterValue" if error.message().contains("Instance Profile") => {
             "the instance profile does not exist, or was made seconds ago and is not known everywhere yet".to_owned()
         }
+        "MalformedPolicyDocument" => "IAM does not take builder.temporary_profile.policy; `aws accessanalyzer validate-policy` says more".to_owned(),
         "ParameterNotFound" => format!("there is no such SSM parameter in {region}"),
         "OperationNotPermitted" if error.operation() == "DeregisterImage" => {
             "the image has deregistration protection; disable it first and mind its cooldown".to_owned()

@@ -62,6 +62,8 @@ struct Shared {
 pub(crate) struct Clients {
     pub(crate) region: Arc<str>,
     pub(crate) ec2: aws_sdk_ec2::Client,
+    /// Of the whole account, whatever the region.
+    pub(crate) iam: aws_sdk_iam::Client,
     #[cfg(feature = "kms")]
     pub(crate) kms: aws_sdk_kms::Client,
     pub(crate) s3: aws_sdk_s3::Client,
@@ -173,12 +175,16 @@ impl Gateway {
         let ssm = aws_sdk_ssm::config::Builder::from(&config)
             .interceptor(harmless.clone())
             .build();
+        let iam = aws_sdk_iam::config::Builder::from(&config)
+            .interceptor(harmless.clone())
+            .build();
         let sts = aws_sdk_sts::config::Builder::from(&config)
             .interceptor(harmless.clone())
             .build();
         let clients = Clients {
             region: Arc::from(region.as_str()),
             ec2: aws_sdk_ec2::Client::from_conf(ec2),
+            iam: aws_sdk_iam::Client::from_conf(iam),
             #[cfg(feature = "kms")]
             kms: aws_sdk_kms::Client::from_conf(
                 aws_sdk_kms::config::Builder::from(&config)

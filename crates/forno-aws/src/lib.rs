@@ -1,4 +1,4 @@
-//! The gateway to EC2, and to what of SSM, S3 and STS a bake needs: the only crate that names the AWS SDK.
+//! The gateway to EC2, and to what of IAM, SSM, S3 and STS a bake needs: the only crate that names the AWS SDK.
 //!
 //! Domain types in, domain types out. Whoever bakes never sees an SDK type, never
 //! compiles the SDK, and never has to know which of its errors means that a call
@@ -30,6 +30,7 @@ mod identity;
 mod ids;
 mod image;
 mod instance;
+mod instance_profile;
 mod instance_type;
 mod key_pair;
 mod launch;
@@ -71,6 +72,7 @@ pub use image::{
     Deregistered, Image, ImageBlockDevice, ImageCopy, ImageSearch, ImageState, NewImage,
 };
 pub use instance::{Instance, InstanceState, StateReason};
+pub use instance_profile::{InstanceProfile, NewRole};
 pub use instance_type::{Architecture, InstanceType};
 pub use key_pair::{KeyPair, NewKeyPair};
 pub use launch::{Imds, Launch, Spot};

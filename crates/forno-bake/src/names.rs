@@ -39,6 +39,23 @@ pub(crate) fn temporary(bake: &BakeId) -> String {
 /// How the names of temporary buckets begin.
 pub(crate) const BUCKETS: &str = "forno-";
 
+/// Below which path of IAM temporary roles and instance profiles lie.
+pub(crate) const IAM_PATH: &str = "/forno/";
+
+/// The name of a bake's role and of its instance profile: unique, and as short as IAM wants.
+pub(crate) fn profile(bake: &BakeId) -> String {
+    bucket(bake)
+}
+
+/// In whose ARNs a region's things are.
+pub(crate) fn partition(region: &str) -> &'static str {
+    match region {
+        region if region.starts_with("cn-") => "aws-cn",
+        region if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    }
+}
+
 /// The name of a bake's bucket. Names are shared with all of AWS and short; the
 /// ULID of a bake is as unique as that, and of the letters that S3 allows.
 pub(crate) fn bucket(bake: &BakeId) -> String {

@@ -125,8 +125,10 @@ impl PocketEc2 {
             host.shutdown().await;
             return Err(error);
         }
+        let sessions = Arc::new(Sessions::default());
         let fleet = Fleet::new(
             Arc::clone(&store),
+            Arc::clone(&sessions),
             Arc::clone(&folder),
             host,
             HostLimits::of_this_computer(),
@@ -135,7 +137,7 @@ impl PocketEc2 {
         let service = Arc::new(Service {
             url: format!("http://{address}"),
             credentials,
-            sessions: Sessions::default(),
+            sessions,
             store,
             fleet,
             regime: Regime::new(config.faults, config.pace.hidden),

@@ -18,6 +18,7 @@ mod faults;
 mod fleet;
 #[doc(hidden)]
 pub mod fuzzing;
+mod iam;
 mod imds;
 mod keypair;
 mod pace;

@@ -42,8 +42,8 @@ pub use order::{Circular, bake_order};
 pub use project::{Inputs, PROJECT_FILE, Project, RecipeEntry, Unset, load};
 pub use recipe::{
     Action, Ansible, Bucket, Builder, Check, Download, Filters, LeftOut, MASK, Prove, Publish,
-    Recipe, Register, Script, Seal, Shell, Source, SourcePath, Step, Test, TestKind, Upload,
-    UploadSource, UserData, Var, VarOrigin, VarValue,
+    Recipe, Register, Script, Seal, Shell, Source, SourcePath, Step, TemporaryProfile, Test,
+    TestKind, Upload, UploadSource, UserData, Var, VarOrigin, VarValue,
 };
 pub use reference::reference;
 pub use schema::{project_schema, schema};

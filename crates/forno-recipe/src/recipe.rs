@@ -292,6 +292,9 @@ pub struct Builder {
     /// `None`: as the subnet says.
     pub public_ip: Option<bool>,
     pub instance_profile: Option<String>,
+    /// Made for the bake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temporary_profile: Option<TemporaryProfile>,
     /// Beside forno's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_data: Option<UserData>,
@@ -316,6 +319,18 @@ pub struct Builder {
     pub imds: Imds,
     /// Of everything temporary, besides forno's own.
     pub tags: BTreeMap<String, Late>,
+}
+
+/// What the machines of a bake may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TemporaryProfile {
+    /// In JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policy_arns: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions_boundary: Option<String>,
 }
 
 /// Conditions of a search, by EC2's filter names; the values of one are alternatives.

@@ -118,6 +118,29 @@ fn what_ssh_is_made_of() {
 }
 
 #[test]
+fn a_profile_for_the_bake() {
+    let fixture = Fixture::below_head(
+        r#"
+[builder]
+instance_profile = "baker"
+[builder.temporary_profile]
+policy_file = "policy.json"
+policy_arns = ["ReadOnlyAccess"]
+permissions_boundary = "arn:aws:iam::111122223333:role/x"
+"#,
+    )
+    .file(
+        "images/policy.json",
+        "{\"Statement\": [{\"Effect\": \"Allow\", \"Action\": \"*\"}]}",
+    );
+    assert_snapshot!(fixture.complaint());
+    assert_snapshot!(Fixture::below_head("[builder]\ntemporary_profile = {}\n").complaint());
+    assert_snapshot!(
+        Fixture::below_head("[builder]\ntemporary_profile = { policy = '{' }\n").complaint()
+    );
+}
+
+#[test]
 fn registering_an_image() {
     let fixture = Fixture::with(
         r#"

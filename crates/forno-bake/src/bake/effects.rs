@@ -19,6 +19,9 @@ pub(crate) const IMAGE: &str = "image";
 pub(crate) const COPY: &str = "image-copy";
 /// A snapshot of a volume of the builder's, whether the image stands on it or not.
 pub(crate) const SNAPSHOT: &str = "snapshot";
+/// A role for machines, and the instance profile that they get it by.
+pub(crate) const ROLE: &str = "role";
+pub(crate) const PROFILE: &str = "instance-profile";
 /// A bucket of our own.
 pub(crate) const BUCKET: &str = "bucket";
 /// What lies below a prefix of somebody else's bucket: `BUCKET/PREFIX/`.

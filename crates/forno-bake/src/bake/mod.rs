@@ -15,6 +15,7 @@ mod hold;
 mod key_pair;
 mod lifeline;
 mod machine;
+mod profile;
 mod prove;
 mod provision;
 mod publish;
@@ -34,8 +35,8 @@ mod user_data;
 pub use bucket::BucketPlace;
 pub(crate) use capture::{is_image, may_become};
 pub(crate) use effects::{
-    BUCKET, IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, PlaceOf, SECURITY_GROUP,
-    id, intent, resource,
+    BUCKET, IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, PROFILE, PlaceOf, ROLE,
+    SECURITY_GROUP, id, intent, resource,
 };
 pub(crate) use key_pair::forget;
 pub(crate) use publish::{Publication, copies, lacks_copies};

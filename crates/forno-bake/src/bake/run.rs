@@ -21,8 +21,8 @@ use super::machine::Running;
 use super::systems::Cloud;
 use super::taken::{self, Taken};
 use super::{
-    bucket, builder, capture, check, connect, hold, key_pair, machine, prove, provision, publish,
-    rescue, seal,
+    bucket, builder, capture, check, connect, hold, key_pair, machine, profile, prove, provision,
+    publish, rescue, seal,
 };
 use super::{security_group, snapshot, teardown};
 use crate::journal::{Hub, Journal, Masker, Past};
@@ -333,6 +333,7 @@ async fn begin(ctx: &Context) -> Result<(Option<Built>, Vec<SecurityGroupId>), E
         .phase("network", async {
             let groups = groups(ctx).await?;
             bucket::prepare(ctx).await?;
+            profile::prepare(ctx).await?;
             Ok::<_, Error>(groups)
         })
         .await?;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use forno_aws::{
-    Error, Gateway, ImageState, InstanceId, InstanceState, Kind, SecurityGroupId, SnapshotId,
+    Error, Gateway, ImageState, InstanceId, InstanceState, Kind, SecurityGroupId, SnapshotId, Tags,
     VolumeId,
 };
 use forno_events::BakeId;
@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use super::bucket::BucketPlace;
 use super::effects::{
     self, BUCKET, COPY, CopyIntent, IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, NamedIntent,
-    OBJECTS, SECURITY_GROUP, SNAPSHOT, SnapshotIntent,
+    OBJECTS, PROFILE, ROLE, SECURITY_GROUP, SNAPSHOT, SnapshotIntent,
 };
 use crate::names;
 
@@ -45,6 +45,8 @@ impl Undo for CloudUndo {
             IMAGE => self.image(effect).await,
             COPY => self.copy(effect).await,
             SNAPSHOT => self.snapshot(effect).await,
+            ROLE => self.role(effect).await,
+            PROFILE => self.profile(effect).await,
             BUCKET => self.bucket(effect).await,
             OBJECTS => self.objects(effect).await,
             other => Err(Trouble::Refused(Failure::new(
@@ -98,14 +100,21 @@ pub(crate) fn command(gateway: &Gateway, effect: &Effect, bake: &str) -> String 
         }
         _ => vec!["describe-tags", "--filters", &tag],
     };
-    let s3 = match (effect.kind.as_str(), url.as_deref()) {
-        (BUCKET, Some(url)) => Some(["rb", url, "--force"]),
-        (OBJECTS, Some(url)) => Some(["rm", url, "--recursive"]),
+    let other: Option<(&str, Vec<&str>)> = match (effect.kind.as_str(), url.as_deref()) {
+        (BUCKET, Some(url)) => Some(("s3", vec!["rb", url, "--force"])),
+        (OBJECTS, Some(url)) => Some(("s3", vec!["rm", url, "--recursive"])),
+        (ROLE, _) => name
+            .as_deref()
+            .map(|name| ("iam", vec!["delete-role", "--role-name", name])),
+        (PROFILE, _) => name.as_deref().map(|name| {
+            let words = vec!["delete-instance-profile", "--instance-profile-name", name];
+            ("iam", words)
+        }),
         _ => None,
     };
     let mut command = vec!["aws"];
-    match s3 {
-        Some(words) => command.extend(["s3"].into_iter().chain(words)),
+    match other {
+        Some((service, words)) => command.extend([service].into_iter().chain(words)),
         None => command.extend(["ec2"].into_iter().chain(words)),
     }
     let region = effects::region(effect);
@@ -221,16 +230,7 @@ impl CloudUndo {
         let intent: NamedIntent = intent(effect)?;
         match self.gateway.bucket_tags(&intent.name).await? {
             None => return Ok(Attempt::Absent),
-            Some(tags) if tags.get(names::BAKE) == Some(self.bake.as_str()) => {}
-            Some(_) => {
-                return Err(Trouble::Refused(Failure::new(
-                    "not-ours",
-                    format!(
-                        "the bucket {} does not have the tags of this bake",
-                        intent.name
-                    ),
-                )));
-            }
+            Some(tags) => self.is_ours(&tags, "bucket", &intent.name)?,
         }
         match self.gateway.delete_bucket(&intent.name).await {
             // Something was put into it meanwhile.
@@ -306,6 +306,44 @@ impl CloudUndo {
             }
         }
         Ok(state.map_or(Attempt::Gone, |state| Attempt::Going { state }))
+    }
+
+    /// Of no search and no id: the name is this bake's, and the tag says so.
+    async fn role(&self, effect: &Effect) -> Result<Attempt, Trouble> {
+        let intent: NamedIntent = intent(effect)?;
+        match self.gateway.role_tags(&intent.name).await? {
+            None => return Ok(Attempt::Absent),
+            Some(tags) => self.is_ours(&tags, "role", &intent.name)?,
+        }
+        match self.gateway.delete_role(&intent.name).await {
+            Err(error) if error.kind() == Kind::DependencyViolation => {
+                Ok(going("in an instance profile"))
+            }
+            deleted => deleted.map(|()| Attempt::Gone).map_err(Trouble::from),
+        }
+    }
+
+    async fn profile(&self, effect: &Effect) -> Result<Attempt, Trouble> {
+        let intent: NamedIntent = intent(effect)?;
+        let Some(profile) = self.gateway.instance_profile(&intent.name).await? else {
+            return Ok(Attempt::Absent);
+        };
+        self.is_ours(&profile.tags, "instance profile", &intent.name)?;
+        match self.gateway.delete_instance_profile(&profile).await {
+            // Its role was put in meanwhile.
+            Err(error) if error.kind() == Kind::DependencyViolation => Ok(going("not empty")),
+            deleted => deleted.map(|()| Attempt::Gone).map_err(Trouble::from),
+        }
+    }
+
+    fn is_ours(&self, tags: &Tags, what: &str, name: &str) -> Result<(), Trouble> {
+        if tags.get(names::BAKE) == Some(self.bake.as_str()) {
+            return Ok(());
+        }
+        Err(Trouble::Refused(Failure::new(
+            "not-ours",
+            format!("the {what} {name} does not have the tags of this bake"),
+        )))
     }
 
     async fn snapshot(&self, effect: &Effect) -> Result<Attempt, Trouble> {

@@ -219,7 +219,8 @@ fn unknown_caller(error: forno_aws::Error) -> Error {
 
 /// Why the agents of machines may not be let in, as far as it can be asked.
 pub(crate) async fn unmanaged(gateway: &Gateway, recipe: &Recipe) -> Option<String> {
-    if recipe.builder.instance_profile.is_some() {
+    let builder = &recipe.builder;
+    if builder.instance_profile.is_some() || builder.temporary_profile.is_some() {
         return None;
     }
     // Not being allowed to ask is no news about it.
@@ -437,7 +438,7 @@ impl Prepared {
             key_name: machine.key_name.map(str::to_owned),
             user_data: machine.user_data.map(str::to_owned),
             volumes: self.volumes(machine.image),
-            instance_profile: self.recipe.builder.instance_profile.clone(),
+            instance_profile: self.instance_profile(),
             imds: forno_aws::Imds {
                 tokens_required: self.recipe.builder.imds.tokens
                     == forno_recipe::ImdsTokens::Required,
@@ -451,12 +452,19 @@ impl Prepared {
         }
     }
 
+    fn instance_profile(&self) -> Option<String> {
+        let builder = &self.recipe.builder;
+        let own = builder.temporary_profile.as_ref();
+        let own = own.map(|_| names::profile(&self.bake));
+        own.or_else(|| builder.instance_profile.clone())
+    }
+
     /// Asks EC2 whether it would allow the calls of the bake.
     pub(crate) async fn preflight(&self, gateway: &Gateway) -> Result<Vec<Preflight>, Error> {
         let Some(place) = self.places.first() else {
             return Ok(Vec::new());
         };
-        let launch = self.launch(
+        let mut launch = self.launch(
             &Machine {
                 step: "builder",
                 image: &self.source,
@@ -467,6 +475,10 @@ impl Prepared {
             },
             place,
         );
+        if self.recipe.builder.temporary_profile.is_some() {
+            // EC2 would say that there is none.
+            launch.instance_profile = None;
+        }
         let calls = Calls {
             key: (self.connect != Connect::Ssm).then(|| {
                 self.new_key(forno_link::Identity::generate("forno preflight").public_line())

@@ -20,6 +20,7 @@ pub(crate) mod ids {
         key_pair = "key-pair";
         security_group = "security-group";
         bucket = "bucket";
+        profile = "instance-profile";
         builder = "builder";
         connect = "connect";
         inventory = "inventory";
@@ -73,6 +74,9 @@ pub(super) fn announce(
     }
     if connect == Connect::Ssm && recipe.builder.bucket == Bucket::Temporary {
         add(ids::bucket(), "make the bucket", "network");
+    }
+    if recipe.builder.temporary_profile.is_some() {
+        add(ids::profile(), "make the instance profile", "network");
     }
     add(ids::builder(), "launch the builder", "builder");
     add(

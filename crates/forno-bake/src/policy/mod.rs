@@ -57,6 +57,7 @@ impl Policy {
         statement.extend(needs.keys());
         statement.extend(needs.parameters());
         statement.extend(needs.systems_manager());
+        statement.extend(needs.temporary_profile());
         statement.extend(needs.buckets());
         Self {
             version: "2012-10-17",
@@ -103,7 +104,7 @@ impl<'a> Needs<'a> {
             .map(|recipe| scope.connect.unwrap_or(recipe.builder.connect));
         Self {
             images: recipes.iter().map(|recipe| recipe.name.clone()).collect(),
-            partition: partition(scope.region.as_deref().unwrap_or_default()),
+            partition: names::partition(scope.region.as_deref().unwrap_or_default()),
             regions: regions.into_iter().collect(),
             ways: Connect::ALL
                 .into_iter()
@@ -398,6 +399,52 @@ impl<'a> Needs<'a> {
         )
     }
 
+    /// What is made for machines lies below a path of forno's own; a bake's policy can make
+    /// roles there and nowhere else.
+    fn temporary_profile(&self) -> Vec<Statement> {
+        if !self.any(|recipe| recipe.builder.temporary_profile.is_some()) {
+            return Vec::new();
+        }
+        let below = |kind: &str| {
+            let resource = format!("{kind}{}{}*", names::IAM_PATH, names::BUCKETS);
+            vec![self.arn("iam", "*", &resource)]
+        };
+        let all = Condition::default;
+        let roles = vec![
+            "iam:AttachRolePolicy",
+            "iam:CreateRole",
+            "iam:DeleteRole",
+            "iam:DeleteRolePolicy",
+            "iam:DetachRolePolicy",
+            "iam:GetRole",
+            "iam:ListAttachedRolePolicies",
+            "iam:ListRolePolicies",
+            "iam:PutRolePolicy",
+            "iam:TagRole",
+        ];
+        let profiles = vec![
+            "iam:AddRoleToInstanceProfile",
+            "iam:CreateInstanceProfile",
+            "iam:DeleteInstanceProfile",
+            "iam:GetInstanceProfile",
+            "iam:RemoveRoleFromInstanceProfile",
+            "iam:TagInstanceProfile",
+        ];
+        let to =
+            Condition::default().equals("iam:PassedToService", &["ec2.amazonaws.com".to_owned()]);
+        let pass = vec!["iam:PassRole"];
+        vec![
+            Statement::new("OwnRoles", roles, all()).on(below("role")),
+            Statement::new("OwnProfiles", profiles, all()).on(below("instance-profile")),
+            Statement::new("PassOwnRoles", pass, to).on(below("role")),
+            Statement::new(
+                "LookForOwnRoles",
+                vec!["iam:ListInstanceProfiles", "iam:ListRoles"],
+                all(),
+            ),
+        ]
+    }
+
     /// EC2 encrypts in the name of whoever launches; the account's own key for EBS lets
     /// everybody of the account.
     fn keys(&self) -> Vec<Statement> {
@@ -512,7 +559,11 @@ impl<'a> Needs<'a> {
         }
         statements.push(Statement::new("LookAtAgents", looks, self.here()));
         let setting = "servicesetting/ssm/managed-instance/default-ec2-instance-management-role";
-        if self.any(|recipe| recipe.builder.instance_profile.is_none()) {
+        let bare = |recipe: &Recipe| {
+            let builder = &recipe.builder;
+            builder.instance_profile.is_none() && builder.temporary_profile.is_none()
+        };
+        if self.any(bare) {
             statements.push(
                 Statement::new("HostManagement", vec!["ssm:GetServiceSetting"], self.here())
                     .on(vec![self.arn("ssm", "*", setting)]),
@@ -569,13 +620,4 @@ impl<'a> Needs<'a> {
 
 fn resource_tag(key: &str) -> String {
     format!("{key}/{}", names::IMAGE)
-}
-
-/// In whose ARNs a region's things are.
-fn partition(region: &str) -> &'static str {
-    match region {
-        region if region.starts_with("cn-") => "aws-cn",
-        region if region.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
-    }
 }

@@ -13,8 +13,8 @@ use forno_saga::{Body, Effect, EffectId, Intent, Ledger, Saga};
 use super::judge::{Judge, Verdict};
 use super::{Fate, Known, Sweep};
 use crate::bake::{
-    BUCKET, IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, SECURITY_GROUP, id,
-    intent,
+    BUCKET, IMAGE, INSTANCE, InstanceIntent, KEY_PAIR, Made, NamedIntent, PROFILE, ROLE,
+    SECURITY_GROUP, id, intent,
 };
 use crate::{Error, ErrorKind, names};
 
@@ -90,6 +90,7 @@ impl Sweep<'_> {
         )
         .map_err(ErrorKind::Planning)?;
         let buckets = self.buckets(ours).await?;
+        let roles = self.roles(ours).await?;
         let of_images: BTreeSet<_> = images.iter().flat_map(Image::snapshots).collect();
         let is_finished = |tags: &Tags| tags.get(names::FINISHED).is_some();
         let mut things = Vec::new();
@@ -107,6 +108,7 @@ impl Sweep<'_> {
             tags: group.tags,
         }));
         things.extend(buckets);
+        things.extend(roles);
         // Left when their image went. The undo of an image takes them too, by tag.
         let orphans = snapshots
             .iter()
@@ -165,6 +167,53 @@ impl Sweep<'_> {
                     kind: BUCKET,
                     id: bucket.name.clone(),
                     name: bucket.name,
+                    tags,
+                });
+            }
+        }
+        Ok(things)
+    }
+
+    /// Roles and instance profiles are found by forno's path and then asked for their tags: IAM
+    /// has no search. Who may not list them made none, or none that he may remove.
+    async fn roles(&self, ours: &[TagMatch]) -> Result<Vec<Thing>, Error> {
+        let nobody = |error: &forno_aws::Error| {
+            matches!(
+                error.kind(),
+                // IAM is not to be had from within every network.
+                Kind::Unauthorized | Kind::Unsupported | Kind::Unreachable
+            )
+        };
+        let found = tokio::try_join!(
+            self.gateway.roles_under(names::IAM_PATH),
+            self.gateway.instance_profiles_under(names::IAM_PATH),
+        );
+        let (roles, profiles) = match found {
+            Ok(found) => found,
+            Err(error) if nobody(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(Error::new(ErrorKind::Planning(error))),
+        };
+        let mut things = Vec::new();
+        let all = roles.into_iter().map(|name| (ROLE, name));
+        let all = all.chain(profiles.into_iter().map(|name| (PROFILE, name)));
+        for (kind, name) in all {
+            let tags = if kind == ROLE {
+                self.gateway.role_tags(&name).await
+            } else {
+                let profile = self.gateway.instance_profile(&name).await;
+                profile.map(|profile| profile.map(|profile| profile.tags))
+            };
+            let tags = match tags {
+                Ok(Some(tags)) => tags,
+                Ok(None) => continue,
+                Err(error) if nobody(&error) => continue,
+                Err(error) => return Err(Error::new(ErrorKind::Planning(error))),
+            };
+            if ours.iter().all(|one| one.holds(&tags)) {
+                things.push(Thing {
+                    kind,
+                    id: name.clone(),
+                    name,
                     tags,
                 });
             }

@@ -13,6 +13,7 @@ mod machine;
 mod nightly;
 mod options;
 mod policy;
+mod profile;
 mod publish;
 mod resume;
 mod rig;

@@ -87,6 +87,14 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ),
     ("public_ip", &["true", "false"]),
     ("address", &["\"public\"", "\"private\""]),
+    (
+        "temporary_profile",
+        &[
+            "{ policy_arns = [\"arn:aws:iam::aws:policy/ReadOnlyAccess\"] }",
+            "{ policy = \"{}\" }",
+            "{}",
+        ],
+    ),
     ("instance_profile", &["\"baker\"", "\"no body\""]),
     ("connect", &["\"ssh\"", "\"ssm\"", "\"ssh-over-ssm\""]),
     ("bastion", &["\"ops@jump:2222\"", "\"-x\""]),

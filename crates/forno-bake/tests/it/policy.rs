@@ -56,6 +56,18 @@ run = "true"
 public_snapshots = true
 "#;
 
+/// Machines with a role of their own.
+const PROFILED: &str = r#"
+[builder.temporary_profile]
+policy_arns = ["arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"]
+policy = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}'
+[[step]]
+name = "file"
+file = { from = "large", to = "/tmp/large" }
+[[test]]
+run = "true"
+"#;
+
 /// What IAM calls an action of the API, where the names differ.
 fn in_iam(service: ServiceName, action: &str) -> Option<String> {
     let of_s3 = match action {
@@ -146,7 +158,7 @@ async fn bake_with_only_that(connect: Connect, text: &str) -> BTreeSet<String> {
 }
 
 /// Asked for when something went wrong, by a sweep, by IAM itself, or by a reboot step.
-const IN_TROUBLE: [&str; 17] = [
+const IN_TROUBLE: [&str; 22] = [
     "ec2:CreateTags",
     "ec2:DeleteSnapshot",
     "ec2:DeregisterImage",
@@ -158,6 +170,11 @@ const IN_TROUBLE: [&str; 17] = [
     "ec2:GetConsoleOutput",
     "ec2:RebootInstances",
     "iam:CreateServiceLinkedRole",
+    "iam:ListInstanceProfiles",
+    "iam:ListRoles",
+    "iam:PassRole",
+    "iam:TagInstanceProfile",
+    "iam:TagRole",
     "s3:GetBucketTagging",
     "s3:ListAllMyBuckets",
     "s3:TagResource",
@@ -169,7 +186,7 @@ const IN_TROUBLE: [&str; 17] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bake_needs_what_its_policy_allows_and_nothing_else() {
     for connect in Connect::ALL {
-        for text in [RECIPE, PLAIN, REGISTERED] {
+        for text in [RECIPE, PLAIN, REGISTERED, PROFILED] {
             let unused = bake_with_only_that(connect, text).await;
             let for_nothing: Vec<&String> = unused
                 .iter()
@@ -204,10 +221,14 @@ async fn it_is_enough_for_what_becomes_of_a_killed_bake() {
                 let swept = in_time(engine.sweep(SweepOptions::default(), &|_| {})).await;
                 assert_eq!(swept.unwrap().exit_code(), ExitCode::Done);
             }
-            // A sweep asks for buckets of whatever image, and goes on without where these
-            // have none.
+            // A sweep asks for buckets and roles of whatever image, and goes on without where
+            // these have none.
             let mut refused = refused(&rig);
-            refused.retain(|action| resume || connect == Connect::Ssm || action != "ListBuckets");
+            refused.retain(|action| {
+                let of_bucket = action == "ListBuckets" && connect != Connect::Ssm;
+                let of_role = ["ListInstanceProfiles", "ListRoles"].contains(&action.as_str());
+                resume || !(of_bucket || of_role)
+            });
             assert_eq!(refused, [""; 0], "{connect}, resume: {resume}");
             // Whoever looks now may see everything.
             rig.endpoint().set_faults(FaultPlan::of([]));

@@ -221,6 +221,12 @@ impl Rig {
         for bucket in self.gateway.buckets_named("forno-").await.unwrap() {
             left.push(format!("bucket {}", bucket.name));
         }
+        for role in self.gateway.roles_under("/").await.unwrap() {
+            left.push(format!("role {role}"));
+        }
+        for profile in self.gateway.instance_profiles_under("/").await.unwrap() {
+            left.push(format!("instance-profile {profile}"));
+        }
         left.sort();
         left
     }

@@ -3,6 +3,7 @@
 use super::call::iso;
 use super::tags::write_tags;
 use crate::api::xml::Xml;
+use crate::state::iam::{profile_arn, profile_id};
 use crate::state::network::{private_dns, vpc_id};
 use crate::state::regions::{Region, Zone};
 use crate::state::types::InstanceType;
@@ -39,18 +40,6 @@ pub(super) fn public_address(instance: &Instance) -> Option<String> {
         InstanceState::Pending | InstanceState::Running | InstanceState::Stopping
     );
     (up && instance.show_public).then(|| instance.public_address.to_string())
-}
-
-/// No IAM made it, so it has no path.
-pub(super) fn profile_arn(name: &str) -> String {
-    format!("arn:aws:iam::{ACCOUNT}:instance-profile/{name}")
-}
-
-/// As IAM's ids look; the same for the same name.
-fn profile_id(name: &str) -> String {
-    use sha2::Digest as _;
-    let hash = hex::encode_upper(sha2::Sha256::digest(name));
-    format!("AIPA{}", &hash[..17])
 }
 
 pub(super) fn write_state(xml: &mut Xml, name: &str, state: InstanceState) {

@@ -7,12 +7,13 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::call::{Call, iso};
 use super::instance_reply::{
-    has_network, instance_tags, profile_arn, public_address, write_reservation_of, write_state,
+    has_network, instance_tags, public_address, write_reservation_of, write_state,
 };
 use crate::api::error::ApiError;
 use crate::api::filters::Filters;
 use crate::api::page::Page;
 use crate::api::xml::Xml;
+use crate::state::iam::profile_arn;
 use crate::state::ids::Resource;
 use crate::state::network::{private_dns, vpc_id};
 use crate::state::regions::{Region, Zone};

@@ -16,6 +16,7 @@ use crate::api::error::ApiError;
 use crate::api::params::Level;
 use crate::api::xml::Xml;
 use crate::fleet::Order;
+use crate::state::iam::{Iam, Profile};
 use crate::state::ids::Resource;
 use crate::state::network::public_address;
 use crate::state::parameters::find_parameter;
@@ -128,7 +129,7 @@ impl Launch {
     fn read(call: &mut Call<'_>) -> Result<Self, ApiError> {
         let params = call.params.clone();
         refuse_unsupported(&params)?;
-        let profile = profile(&params)?;
+        let profile = profile(&call.world.iam, &params)?;
         let count = count(&params)?;
         let image = image(call, &params)?;
         let kind = instance_type(&params, &image)?;
@@ -355,7 +356,9 @@ fn refuse_unsupported(params: &Level<'_>) -> Result<(), ApiError> {
 }
 
 /// The name of the instance profile. Every one exists: there is no IAM here.
-fn profile(params: &Level<'_>) -> Result<Option<String>, ApiError> {
+/// Its full name. One that was made here has its path; any other is taken for one that
+/// somebody made elsewhere, unless it is known to be gone.
+fn profile(iam: &Iam, params: &Level<'_>) -> Result<Option<String>, ApiError> {
     let Some(profile) = params.group("IamInstanceProfile") else {
         return Ok(None);
     };
@@ -383,12 +386,15 @@ fn profile(params: &Level<'_>) -> Result<Option<String>, ApiError> {
         && name
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c));
-    if !fine {
+    let known = iam.profiles.get(name);
+    if !fine || (known.is_none() && iam.gone.contains(name)) {
         return Err(ApiError::invalid(format!(
             "Value ({value}) for parameter {parameter} is invalid. Invalid IAM Instance Profile name"
         )));
     }
-    Ok(Some(name.to_owned()))
+    Ok(Some(
+        known.map_or_else(|| name.to_owned(), Profile::full_name),
+    ))
 }
 
 fn count(params: &Level<'_>) -> Result<u32, ApiError> {

@@ -71,9 +71,11 @@ impl From<Actions> for String {
 /// Every action of every service.
 fn known() -> impl Iterator<Item = (ServiceName, &'static str)> {
     let ec2 = crate::ec2::names().map(|name| (ServiceName::Ec2, name));
+    let iam = crate::iam::names().map(|name| (ServiceName::Iam, name));
     let ssm = crate::ssm::names().map(|name| (ServiceName::Ssm, name));
     let s3 = crate::s3::names().map(|name| (ServiceName::S3, name));
-    ec2.chain(ssm)
+    ec2.chain(iam)
+        .chain(ssm)
         .chain(s3)
         .chain(crate::service::STS_ACTIONS.map(|name| (ServiceName::Sts, name)))
         .chain([(ServiceName::SsmMessages, crate::channel::ACTION)])

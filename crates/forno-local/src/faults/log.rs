@@ -19,6 +19,8 @@ const LONGEST_NAME: usize = 64;
 pub enum ServiceName {
     /// Elastic Compute Cloud.
     Ec2,
+    /// Identity and Access Management.
+    Iam,
     /// Security Token Service.
     Sts,
     /// Systems Manager.
@@ -35,6 +37,7 @@ impl ServiceName {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ec2 => "ec2",
+            Self::Iam => "iam",
             Self::Sts => "sts",
             Self::Ssm => "ssm",
             Self::SsmMessages => "ssmmessages",

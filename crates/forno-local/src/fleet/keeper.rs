@@ -171,6 +171,7 @@ impl Keeper {
         imds::Server::start(
             &dir.join("imds.sock"),
             Arc::clone(&self.fleet.store),
+            Arc::clone(&self.fleet.sessions),
             &self.region,
             &self.id,
         )

@@ -17,6 +17,7 @@ use super::gate::Gate;
 use super::keeper::{Keeper, instance_gone};
 use crate::faults::{CaptureEnd, Marks, Then};
 use crate::pace::Pace;
+use crate::sessions::Sessions;
 use crate::state::folder::Folder;
 use crate::state::store::Store;
 use crate::state::types::HostLimits;
@@ -108,6 +109,8 @@ pub(crate) struct Part {
 #[derive(Debug)]
 pub(crate) struct Fleet {
     pub(crate) store: Arc<Store>,
+    /// Credentials that machines have by their roles are among them.
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) folder: Arc<Folder>,
     pub(crate) limits: HostLimits,
     pub(crate) kind: Kind,
@@ -165,6 +168,7 @@ pub(super) enum Task {
 impl Fleet {
     pub(crate) fn new(
         store: Arc<Store>,
+        sessions: Arc<Sessions>,
         folder: Arc<Folder>,
         host: Host,
         limits: HostLimits,
@@ -174,6 +178,7 @@ impl Fleet {
             store,
             folder,
             limits,
+            sessions,
             kind: host.kind(),
             pace,
             host: RwLock::new(Some(host)),

@@ -3,24 +3,31 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, Method, StatusCode, Uri};
+use jiff::{SignedDuration, Timestamp};
 use tokio::net::UnixListener;
 use tokio::task::AbortHandle;
 
 use super::tokens::Tokens;
-use super::tree;
+use super::tree::{self, Identity};
+use crate::sessions::{Session, Sessions};
+use crate::state::iam::Iam;
 use crate::state::regions::Region;
 use crate::state::store::Store;
-use crate::state::world::MetadataOptions;
+use crate::state::world::{Instance, MetadataOptions};
 
 const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const TOKEN: &str = "x-aws-ec2-metadata-token";
+
+/// How long credentials of a role live, and how long before their end there are others.
+const LIFE: SignedDuration = SignedDuration::from_hours(6);
+const RENEWED: SignedDuration = SignedDuration::from_mins(30);
 
 /// A machine's metadata service; it ends when this is dropped.
 #[derive(Debug)]
@@ -34,6 +41,9 @@ impl Drop for Server {
 
 struct Machine {
     store: Arc<Store>,
+    sessions: Arc<Sessions>,
+    /// What its role gives it now.
+    held: Mutex<Option<(String, Session)>>,
     region: String,
     instance: String,
     tokens: Tokens,
@@ -44,6 +54,7 @@ impl Server {
     pub(crate) fn start(
         socket: &Path,
         store: Arc<Store>,
+        sessions: Arc<Sessions>,
         region: &str,
         instance: &str,
     ) -> io::Result<Self> {
@@ -52,6 +63,8 @@ impl Server {
         std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
         let machine = Arc::new(Machine {
             store,
+            sessions,
+            held: Mutex::default(),
             region: region.to_owned(),
             instance: instance.to_owned(),
             tokens: Tokens::default(),
@@ -116,7 +129,9 @@ impl Machine {
             let state = world.regions.get(&self.region)?;
             let instance = state.instances.get(&self.instance)?;
             let region = Region::find(&self.region)?;
-            tree::look(path, region, state, instance, tree::shows_public(instance))
+            let identity = self.identity(&world.iam, instance);
+            let public = tree::shows_public(instance);
+            tree::look(path, region, state, instance, public, identity.as_ref())
         });
         match found {
             Some(bytes) => {
@@ -129,6 +144,29 @@ impl Machine {
             }
             None => StatusCode::NOT_FOUND.into_response(),
         }
+    }
+
+    /// What it is by its instance profile, where that was made here.
+    fn identity(&self, iam: &Iam, instance: &Instance) -> Option<Identity> {
+        let (profile, role) = iam.role_of(instance.profile.as_deref()?)?;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Timestamp::now();
+        let lives = |session: &Session| now + RENEWED < session.expires;
+        let session = match held.as_ref() {
+            Some((of, session)) if *of == role.name && lives(session) => session.clone(),
+            _ => {
+                let session = self.sessions.begin(&role.name, &instance.id, now + LIFE);
+                *held = Some((role.name.clone(), session.clone()));
+                session
+            }
+        };
+        Some(Identity {
+            profile_arn: profile.arn(),
+            profile_id: profile.id(),
+            role: role.name.clone(),
+            updated: session.expires - LIFE,
+            session,
+        })
     }
 
     fn options(&self) -> Option<MetadataOptions> {

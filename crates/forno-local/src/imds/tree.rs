@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::sessions::Session;
 use crate::state::network::{VPC_CIDR, private_dns, subnets, vpc_id};
 use crate::state::regions::Region;
 use crate::state::world::{ACCOUNT, Instance, InstanceState, RegionState};
@@ -63,6 +64,7 @@ pub(super) fn look(
     state: &RegionState,
     instance: &Instance,
     public_address_known: bool,
+    identity: Option<&Identity>,
 ) -> Option<Vec<u8>> {
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     let Some(version) = parts.next() else {
@@ -80,6 +82,7 @@ pub(super) fn look(
         Some("user-data") if parts.next().is_none() => instance.user_data.clone(),
         Some("meta-data") => {
             let mut root = metadata(region, state, instance, public_address_known);
+            root.extend(identity.map(|identity| ("iam".to_owned(), iam(identity))));
             if version < "2021-03-23" {
                 root.remove("tags");
             }
@@ -118,6 +121,44 @@ fn open<'p>(root: &Node, parts: impl Iterator<Item = &'p str>) -> Option<Vec<u8>
             names.join("\n").into_bytes()
         }
     })
+}
+
+/// What an instance is by its profile.
+pub(super) struct Identity {
+    pub(super) profile_arn: String,
+    pub(super) profile_id: String,
+    pub(super) role: String,
+    pub(super) updated: Timestamp,
+    pub(super) session: Session,
+}
+
+fn iam(identity: &Identity) -> Node {
+    let time = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let session = &identity.session;
+    let info = json!({
+        "Code": "Success",
+        "LastUpdated": time(identity.updated),
+        "InstanceProfileArn": identity.profile_arn,
+        "InstanceProfileId": identity.profile_id,
+    });
+    let credentials = json!({
+        "Code": "Success",
+        "LastUpdated": time(identity.updated),
+        "Type": "AWS-HMAC",
+        "AccessKeyId": session.access_key_id,
+        "SecretAccessKey": session.secret_access_key,
+        "Token": session.token,
+        "Expiration": time(session.expires),
+    });
+    let pretty =
+        |value: &serde_json::Value| serde_json::to_string_pretty(value).unwrap_or_default();
+    folder([
+        ("info", value(pretty(&info))),
+        (
+            "security-credentials",
+            folder([(identity.role.as_str(), value(pretty(&credentials)))]),
+        ),
+    ])
 }
 
 type Folder = BTreeMap<String, Node>;

@@ -10,6 +10,7 @@ use crate::api::sigv4::Refusal;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Ec2,
+    Iam,
     Sts,
     Ssm,
     /// The upgrade to a data channel; refused as SSM refuses.
@@ -21,6 +22,7 @@ impl Protocol {
     pub(super) fn scope(self) -> &'static str {
         match self {
             Self::Ec2 => "ec2",
+            Self::Iam => "iam",
             Self::Sts => "sts",
             Self::Ssm => "ssm",
             Self::SsmMessages => "ssmmessages",
@@ -30,7 +32,7 @@ impl Protocol {
     pub(super) fn refuse(self, refusal: &Refusal) -> ApiError {
         match self {
             Self::Ec2 => ec2(refusal),
-            Self::Sts => sts(refusal),
+            Self::Iam | Self::Sts => sts(refusal),
             Self::Ssm => ssm(refusal),
             Self::SsmMessages => ssm(refusal).with_status(StatusCode::FORBIDDEN),
         }
@@ -40,7 +42,7 @@ impl Protocol {
     pub(super) fn wrong_scope(self, why: &str) -> ApiError {
         match self {
             Self::Ec2 => ApiError::new("AuthFailure", why).with_status(StatusCode::UNAUTHORIZED),
-            Self::Sts => {
+            Self::Iam | Self::Sts => {
                 ApiError::new("SignatureDoesNotMatch", why).with_status(StatusCode::FORBIDDEN)
             }
             Self::Ssm => ApiError::new("InvalidSignatureException", why),

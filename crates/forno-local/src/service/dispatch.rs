@@ -23,7 +23,7 @@ pub(crate) struct Service {
     pub(crate) url: String,
     pub(crate) credentials: Credentials,
     /// Credentials that were given out for a while.
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) store: Arc<Store>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) regime: Regime,

@@ -16,7 +16,7 @@ use super::auth::Protocol;
 use super::dispatch::{Answer, Service};
 use super::line::Line;
 use super::s3::{self, Door};
-use super::{admin, channel, ec2, ssm, sts};
+use super::{admin, channel, ec2, iam, ssm, sts};
 use crate::api::error::ApiError;
 use crate::api::params::Form;
 use crate::api::sigv4;
@@ -91,8 +91,8 @@ async fn answer(
             target: target(&parts).to_owned(),
             body: body.to_vec(),
         },
-        (Protocol::Ec2 | Protocol::Sts, Ok(form)) => Call::Query(form),
-        (Protocol::Ec2 | Protocol::Sts, Err(error)) => {
+        (Protocol::Ec2 | Protocol::Iam | Protocol::Sts, Ok(form)) => Call::Query(form),
+        (Protocol::Ec2 | Protocol::Iam | Protocol::Sts, Err(error)) => {
             return reply(protocol, Err(error), &request_id);
         }
     };
@@ -129,6 +129,7 @@ impl Call {
         Asked {
             service: match protocol {
                 Protocol::Ec2 => ServiceName::Ec2,
+                Protocol::Iam => ServiceName::Iam,
                 Protocol::Sts => ServiceName::Sts,
                 Protocol::Ssm => ServiceName::Ssm,
                 Protocol::SsmMessages => ServiceName::SsmMessages,
@@ -154,6 +155,9 @@ impl Call {
             Self::Query(form) if protocol == Protocol::Sts => {
                 sts::answer(&service, form, caller, request_id).await
             }
+            Self::Query(form) if protocol == Protocol::Iam => {
+                iam::answer(&service, form, request_id).await
+            }
             Self::Query(form) => ec2::answer(&service, form, region, request_id, marks).await,
         }
     }
@@ -178,11 +182,12 @@ fn is_json(parts: &Parts) -> bool {
 
 fn protocol(parts: &Parts, form: Option<&Form>) -> Protocol {
     if is_json(parts) {
-        Protocol::Ssm
-    } else if form.and_then(Form::version) == Some(sts::VERSION) {
-        Protocol::Sts
-    } else {
-        Protocol::Ec2
+        return Protocol::Ssm;
+    }
+    match form.and_then(Form::version) {
+        Some(sts::VERSION) => Protocol::Sts,
+        Some(iam::VERSION) => Protocol::Iam,
+        _ => Protocol::Ec2,
     }
 }
 
@@ -229,7 +234,7 @@ pub(super) fn reply(
     request_id: &str,
 ) -> Response {
     let kind = match protocol {
-        Protocol::Ec2 | Protocol::Sts => "text/xml;charset=UTF-8",
+        Protocol::Ec2 | Protocol::Iam | Protocol::Sts => "text/xml;charset=UTF-8",
         Protocol::Ssm | Protocol::SsmMessages => "application/x-amz-json-1.1",
     };
     let (status, body) = match result {
@@ -238,7 +243,8 @@ pub(super) fn reply(
             tracing::debug!(code = error.code(), message = error.message(), "refused");
             let document = match protocol {
                 Protocol::Ec2 => ec2::error_document(&error, request_id),
-                Protocol::Sts => sts::error_document(&error, request_id),
+                Protocol::Iam => sts::error_document(&error, request_id, iam::NAMESPACE),
+                Protocol::Sts => sts::error_document(&error, request_id, sts::NAMESPACE),
                 Protocol::Ssm | Protocol::SsmMessages => ssm::error_document(&error),
             };
             (error.status(), document)

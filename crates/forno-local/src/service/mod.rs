@@ -7,6 +7,7 @@ mod denial;
 mod dispatch;
 mod ec2;
 mod http;
+mod iam;
 mod line;
 mod s3;
 mod ssm;

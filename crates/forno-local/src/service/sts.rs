@@ -19,7 +19,7 @@ pub(crate) const ACTIONS: [&str; 3] = [
     "GetCallerIdentity",
 ];
 pub(super) const VERSION: &str = "2011-06-15";
-const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
 pub(super) async fn answer(
     service: &Arc<Service>,
@@ -189,13 +189,13 @@ fn decoded(form: &Form) -> Result<String, ApiError> {
 }
 
 /// The document in which the older services say no.
-pub(super) fn error_document(error: &ApiError, request_id: &str) -> Vec<u8> {
+pub(super) fn error_document(error: &ApiError, request_id: &str, namespace: &str) -> Vec<u8> {
     let at_fault = if error.status().is_server_error() {
         "Receiver"
     } else {
         "Sender"
     };
-    Xml::document("ErrorResponse", Some(NAMESPACE), |xml| {
+    Xml::document("ErrorResponse", Some(namespace), |xml| {
         xml.group("Error", |xml| {
             xml.text("Type", at_fault)
                 .text("Code", error.code())

@@ -2,6 +2,7 @@
 
 pub(crate) mod buckets;
 pub(crate) mod folder;
+pub(crate) mod iam;
 pub(crate) mod ids;
 pub(crate) mod kms;
 pub(crate) mod network;

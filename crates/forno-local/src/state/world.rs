@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::buckets::Buckets;
+use super::iam::Iam;
 use super::ids::Resource;
 
 /// The account that all clients of an endpoint act for.
@@ -27,6 +28,8 @@ pub(crate) struct World {
     pub(crate) regions: BTreeMap<String, RegionState>,
     #[serde(default)]
     pub(crate) buckets: Buckets,
+    #[serde(default)]
+    pub(crate) iam: Iam,
 }
 
 /// The two sorts of disks, of which a state folder holds only one.
@@ -461,7 +464,7 @@ pub(crate) struct Instance {
     pub(crate) protect_stop: bool,
     pub(crate) ebs_optimized: bool,
     pub(crate) monitoring: bool,
-    /// The name of its instance profile. No IAM is behind it.
+    /// The name of its instance profile, with its path.
     #[serde(default)]
     pub(crate) profile: Option<String>,
     /// Of a Spot Instance, the request that it answers.

@@ -1,6 +1,7 @@
 """A bake by hand, on real machines: run as a program by the container test."""
 
 import hashlib
+import json
 import os
 import shlex
 import subprocess
@@ -31,8 +32,8 @@ class WholeLife(Case):
         self.eventually(lambda: says("cloud-init status --wait >/dev/null; echo up") == "up", "ssh with the imported key")
         return says
 
-    def boot(self, image, key, *volumes):
-        found = self.running(ImageId=image, KeyName=key, MetadataOptions={"HttpTokens": "required"},
+    def boot(self, image, key, *volumes, **more):
+        found = self.running(**more, ImageId=image, KeyName=key, MetadataOptions={"HttpTokens": "required"},
                              UserData="#!/bin/sh\necho told > /var/lib/user-data-ran\n",
                              BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 10}}, *volumes],
                              TagSpecifications=tags("instance", Name="whole life"))
@@ -79,12 +80,17 @@ class WholeLife(Case):
         self.assertIn("connection refused", refused.closed["Output"])
 
     def test_whole_life(self):
+        iam, role = client("iam"), unique("role")
+        iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}}))
+        iam.create_instance_profile(InstanceProfileName=role)
+        iam.add_role_to_instance_profile(InstanceProfileName=role, RoleName=role)
         key = unique("key")
         with open(KEY + ".pub", encoding="ascii") as file:
             self.ec2.import_key_pair(KeyName=key, PublicKeyMaterial=file.read())
         self.addCleanup(self.ec2.delete_key_pair, KeyName=key)
         first, says = self.boot(self.source(), key, {
-            "DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "VolumeType": "gp3", "DeleteOnTermination": True}})
+            "DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "VolumeType": "gp3", "DeleteOnTermination": True}}, IamInstanceProfile={"Name": role})
         self.assertEqual(says("cat /var/lib/user-data-ran"), "told")
         self.assertEqual(says("cloud-init query instance_id"), first["InstanceId"])
         self.assertEqual(says("cloud-init query region"), first["Placement"]["AvailabilityZone"][:-1])
@@ -99,6 +105,13 @@ class WholeLife(Case):
         self.assertEqual(says("echo baked | sudo tee /etc/marker"), "baked")
         token = "$(curl -sX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)"
         asks = f'curl -fsH "X-aws-ec2-metadata-token: {token}" http://169.254.169.254/latest/meta-data/block-device-mapping'
+        # Credentials of its role, with which it could sign.
+        folder = asks.replace("block-device-mapping", "iam")
+        self.assertEqual(says(f"{folder}/security-credentials/"), role)
+        given = json.loads(says(f"{folder}/security-credentials/{role}"))
+        who = client("sts", key=given["AccessKeyId"], secret=given["SecretAccessKey"], token=given["Token"]).get_caller_identity()
+        self.assertTrue(who["Arn"].endswith(f":assumed-role/{role}/{first['InstanceId']}"), who)
+        self.assertEqual(json.loads(says(f"{folder}/info"))["InstanceProfileArn"], first["IamInstanceProfile"]["Arn"])
         self.assertEqual(says(f"{asks}/").split(), ["ami", "ebs1", "root"])
         self.assertEqual(says(f"{asks}/ebs1"), "sdf")
         self.assertEqual(says("lsblk -bndo SIZE /dev/sdf"), str(1 << 30))

@@ -6,6 +6,7 @@ use super::files::Expect;
 use super::image::check_tags;
 use super::machine;
 use super::network;
+use super::profile;
 use super::way;
 use crate::diagnostic::Problem;
 use crate::model::{Address, Architecture, BuilderTable, ProveTable, SsmFiles, SsmTable};
@@ -54,6 +55,20 @@ pub(super) fn check(
         );
     }
     let bucket = check_ssm(checks, table.ssm);
+    let temporary_profile = table
+        .temporary_profile
+        .and_then(|profile| profile::check(checks, profile, table.connect));
+    if temporary_profile.is_some() && table.instance_profile.is_some() {
+        checks.bad(
+            Problem::new("a machine has one instance profile, here are two")
+                .at(root.place(&["builder", "temporary_profile"]))
+                .label("a second one")
+                .related(
+                    root.place(&["builder", "instance_profile"]),
+                    "the first one",
+                ),
+        );
+    }
     let user_data = user_data(checks, "builder", table.user_data, table.user_data_file);
     let total = table.timeouts.total;
     if total < Period::from_secs(600) || total > Period::from_secs(24 * 3600) {
@@ -83,6 +98,7 @@ pub(super) fn check(
         security_group_filters: network::filters(table.security_group_filters),
         public_ip: table.public_ip,
         instance_profile: table.instance_profile,
+        temporary_profile,
         user_data,
         machine: table.machine,
         user,

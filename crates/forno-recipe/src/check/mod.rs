@@ -11,6 +11,7 @@ mod files;
 mod image;
 mod machine;
 mod network;
+mod profile;
 mod publish;
 mod role;
 mod seal;

@@ -73,6 +73,9 @@ pub(crate) struct BuilderTable {
     pub(crate) public_ip: Option<bool>,
     /// The IAM instance profile (its name) that the builder may use.
     pub(crate) instance_profile: Option<String>,
+    /// A role and an instance profile that are made for the bake and removed with it. Not
+    /// together with `instance_profile`.
+    pub(crate) temporary_profile: Option<TemporaryProfileTable>,
     /// User data of the builder, beside forno's own: a cloud-config, or a script that
     /// runs at the first boot, before the first step. At most 16 KiB with forno's.
     pub(crate) user_data: Option<Late>,
@@ -111,6 +114,22 @@ pub(crate) struct BuilderTable {
     pub(crate) imds: Imds,
     /// Tags of everything temporary: builder, volumes, key pair, security group, bucket.
     pub(crate) tags: BTreeMap<String, Late>,
+}
+
+/// What the machines of a bake may do, and nobody else.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[serde(default)]
+pub(crate) struct TemporaryProfileTable {
+    /// An IAM policy, in JSON: what the machines may do.
+    pub(crate) policy: Option<String>,
+    /// The same as a file, relative to the recipe. Not together with `policy`.
+    pub(crate) policy_file: Option<String>,
+    /// Managed policies, by their ARNs; at most ten. Where `connect` needs the SSM agent,
+    /// `AmazonSSMManagedInstanceCore` is one of them without being named.
+    pub(crate) policy_arns: Vec<String>,
+    /// The ARN of a policy that bounds what the others allow, where the account wants one.
+    pub(crate) permissions_boundary: Option<String>,
 }
 
 /// How a machine is bought.

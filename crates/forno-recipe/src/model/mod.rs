@@ -28,7 +28,7 @@ pub use step::OnFailure;
 pub use top::AssumeRole;
 
 pub(crate) use assertion::{CheckEntry, ProveTable, TestEntry, TestKindEntry};
-pub(crate) use builder::{BuilderTable, SsmFiles, SsmTable};
+pub(crate) use builder::{BuilderTable, SsmFiles, SsmTable, TemporaryProfileTable};
 pub(crate) use image::{
     ImageTable, RegisterTable, SourceTable, VarDefault, VarEntry, VarSpec, VarType,
 };

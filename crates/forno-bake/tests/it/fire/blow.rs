@@ -34,8 +34,8 @@ pub(super) struct Blow {
 }
 
 /// What removes.
-const REMOVALS: &str =
-    "TerminateInstances|DeleteKeyPair|DeleteSecurityGroup|DeregisterImage|DeleteSnapshot";
+const REMOVALS: &str = "TerminateInstances|DeleteKeyPair|DeleteSecurityGroup|DeregisterImage|\
+                        DeleteSnapshot|DeleteRole|DeleteInstanceProfile";
 
 impl How {
     pub(super) const ALL: [Self; 5] = [
@@ -54,7 +54,7 @@ impl How {
 impl Call {
     /// Whether it makes, changes or removes something.
     pub(super) fn changes(&self) -> bool {
-        let looks = ["Describe", "Get"];
+        let looks = ["Describe", "Get", "List"];
         !self.dry_run && !looks.iter().any(|look| self.action.starts_with(look))
     }
 

@@ -39,6 +39,13 @@ impl Holdings {
                 instance["state"] != "terminated"
             });
         }
+        for (kind, list) in [("role", "roles"), ("instance profile", "profiles")] {
+            let names = state["iam"][list].as_object().into_iter().flatten();
+            let names: Vec<String> = names.map(|(name, _)| name.clone()).collect();
+            if !names.is_empty() {
+                held.insert(kind, names);
+            }
+        }
         Self(held)
     }
 

@@ -53,6 +53,18 @@ early_snapshots = true
 disk = { encrypted = false }
 "#;
 
+/// A role of its own.
+const PROFILED: &str = r#"
+[[step]]
+name = "say"
+shell = { run = "echo hello" }
+[builder]
+disk = { encrypted = false }
+[builder.temporary_profile]
+policy = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}'
+policy_arns = ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]
+"#;
+
 /// Between two looks. Each look is a call, and a hundred that are all alike would
 /// only be struck a hundred times alike.
 const POLL: Duration = Duration::from_millis(200);
@@ -164,6 +176,14 @@ fn whichever_call_is_struck_the_account_holds_the_image_or_nothing() {
 fn and_so_it_is_with_the_snapshots_of_an_image_that_is_registered() {
     let own = ["CreateSnapshot", "RegisterImage", "DeleteSnapshot"];
     matrix(REGISTERED, |blow| own.contains(&blow.call.action.as_str()));
+}
+
+#[test]
+fn and_with_a_role_and_a_profile_of_the_bake() {
+    matrix(PROFILED, |blow| {
+        let words = ["Role", "InstanceProfile"];
+        blow.call.changes() && words.iter().any(|word| blow.call.action.contains(word))
+    });
 }
 
 /// Of a recipe, the blows that are struck where nobody asks for others.
