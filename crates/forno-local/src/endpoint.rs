@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, MachineChoice, Mode, Progress};
 use crate::credentials::Credentials;
+use crate::ebs::Assemblies;
 use crate::error::Error;
 use crate::faults::{CallRecord, FaultPlan, Regime};
 use crate::fleet::{Fleet, bury};
@@ -142,6 +143,7 @@ impl PocketEc2 {
             fleet,
             regime: Regime::new(config.faults, config.pace.hidden),
             memory: Memory::default(),
+            assemblies: Assemblies::default(),
             ending: CancellationToken::new(),
         });
         let info = EndpointInfo {

@@ -1,5 +1,5 @@
-//! The pocket EC2: an HTTP endpoint on loopback that speaks EC2's, SSM's, S3's
-//! and STS's own wire protocols and starts real machines.
+//! The pocket EC2: an HTTP endpoint on loopback that speaks EC2's, SSM's, S3's,
+//! STS's and the EBS direct APIs' own wire protocols and starts real machines.
 //!
 //! It exists so that a bake needs no cloud account: the same SDK calls, state
 //! machines and error codes, with machines of this host behind them. It uses no
@@ -11,6 +11,7 @@ mod api;
 mod channel;
 mod config;
 mod credentials;
+mod ebs;
 mod ec2;
 mod endpoint;
 mod error;

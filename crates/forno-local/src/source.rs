@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Progress};
+use crate::ec2::NO_VOLUME;
 use crate::error::Error;
 use crate::state::folder::Folder;
 use crate::state::ids::Resource;
@@ -136,7 +137,8 @@ impl Source {
                 id: snapshot_id.clone(),
                 owner: DEBIAN_ACCOUNT.to_owned(),
                 description: self.name.clone(),
-                volume: "vol-ffffffff".to_owned(),
+                volume: NO_VOLUME.to_owned(),
+                lineage: Some(snapshot_id.clone()),
                 size_gib: self.size_gib,
                 encrypted: false,
                 kms_key: None,

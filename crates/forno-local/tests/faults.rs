@@ -264,6 +264,56 @@ print(hung)
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn snapshots_that_no_image_is_made_of_fail_or_hide() {
+    let fails = || Then::SnapshotError("Client.InternalError".to_owned());
+    let rig = Rig::start([
+        Fault::of("CreateSnapshot").then(fails()),
+        Fault::of("CompleteSnapshot").then(fails()),
+        Fault::of("StartSnapshot")
+            .calls([2])
+            .hide(Duration::from_mins(10)),
+        Fault::of("CreateSnapshot")
+            .calls([2])
+            .hide(Duration::from_mins(10)),
+        Fault::of("PutSnapshotBlock").error("RequestThrottledException"),
+    ])
+    .await;
+    let said = rig
+        .ask(
+            r"
+ebs = client('ebs')
+id = launch()
+until(lambda: state(id), 'running')
+volume = instance(id)['BlockDeviceMappings'][0]['Ebs']['VolumeId']
+def snapshot(id):
+    return ec2.describe_snapshots(SnapshotIds=[id])['Snapshots'][0]['State']
+one = ec2.create_snapshot(VolumeId=volume)['SnapshotId']
+print(until(lambda: snapshot(one), 'error'))
+two = ebs.start_snapshot(VolumeSize=1)['SnapshotId']
+ebs.complete_snapshot(SnapshotId=two, ChangedBlocksCount=0)
+print(until(lambda: snapshot(two), 'error'))
+print(code(ebs.list_snapshot_blocks, SnapshotId=two))
+three = ebs.start_snapshot(VolumeSize=1)['SnapshotId']
+put = lambda: code(ebs.put_snapshot_block, SnapshotId=three, BlockIndex=0, BlockData=b'x', DataLength=1,
+                   Checksum='x', ChecksumAlgorithm='SHA256')
+print(put(), put(), code(ec2.describe_snapshots, SnapshotIds=[three]))
+four = ec2.create_snapshot(VolumeId=volume)['SnapshotId']
+print(code(ec2.describe_snapshots, SnapshotIds=[four]), code(ebs.list_snapshot_blocks, SnapshotId=four))
+",
+        )
+        .await;
+    assert_eq!(
+        said,
+        "error\n\
+         error\n\
+         ValidationException\n\
+         RequestThrottledException ResourceNotFoundException InvalidSnapshot.NotFound\n\
+         InvalidSnapshot.NotFound ResourceNotFoundException"
+    );
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_hangs_can_be_given_up() {
     let rig = Rig::start([Fault::of("CreateImage").then(Then::ImagePending)]).await;
     let said = rig

@@ -37,7 +37,7 @@ pub mod doctor;
 pub mod source;
 
 pub use dial::PortStream;
-pub use disk::{CopyProgress, copy_disk, grow_disk};
+pub use disk::{CopyProgress, copy_disk, data_extents, grow_disk};
 pub use error::{Error, ErrorKind};
 pub use helper::helper_main;
 pub use host::{Host, HostConfig};

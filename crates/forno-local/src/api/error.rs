@@ -12,6 +12,7 @@ pub(crate) struct ApiError {
     code: Cow<'static, str>,
     message: String,
     status: StatusCode,
+    reason: Option<&'static str>,
 }
 
 impl ApiError {
@@ -21,12 +22,23 @@ impl ApiError {
             code: code.into(),
             message: message.into(),
             status: StatusCode::BAD_REQUEST,
+            reason: None,
         }
     }
 
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status;
         self
+    }
+
+    /// What a service says besides its code, where it does.
+    pub(crate) fn with_reason(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        self.reason
     }
 
     pub(crate) fn code(&self) -> &str {

@@ -9,7 +9,7 @@ use super::call::Call;
 use super::image_create::{check_name, name_is_free};
 use super::images::unavailable;
 use super::run::{client_token, read_nothing_new};
-use super::snapshots::pending;
+use super::snapshots::{NO_VOLUME, pending};
 use super::tags::TagSpecs;
 use crate::api::error::ApiError;
 use crate::api::xml::Xml;
@@ -108,7 +108,7 @@ pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiEr
         let copy = pending(
             call,
             // The documented id of a volume that is none.
-            "vol-ffffffff",
+            NO_VOLUME,
             snapshot.size_gib,
             ebs.encrypted,
             ebs.kms_key.clone(),
@@ -118,7 +118,7 @@ pub(super) fn copy_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), ApiEr
             ),
         );
         parts.push(Part {
-            from: snapshot.disk.clone(),
+            from: Some(snapshot.disk.clone()),
             snapshot: copy.id.clone(),
         });
         let (id, state) = (copy.id.clone(), call.state());

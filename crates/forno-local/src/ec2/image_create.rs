@@ -129,7 +129,7 @@ pub(super) fn create_image(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Api
         );
         let id = snapshot.id.clone();
         parts.push(Part {
-            from: volume.disk,
+            from: Some(volume.disk),
             snapshot: id.clone(),
         });
         let state = call.state();

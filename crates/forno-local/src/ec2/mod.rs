@@ -30,3 +30,5 @@ mod volumes;
 pub(crate) use actions::{find, names};
 pub(crate) use call::Call;
 pub(crate) use keys::prepare as prepare_key;
+pub(crate) use snapshots::NO_VOLUME;
+pub(crate) use tags::check as check_tag;

@@ -365,6 +365,7 @@ mod tests {
             owner: String::new(),
             description: String::new(),
             volume: String::new(),
+            lineage: None,
             size_gib: 4,
             encrypted: true,
             kms_key: None,

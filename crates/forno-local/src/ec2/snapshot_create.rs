@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::call::{Call, iso};
 use super::image_create::check_description;
-use super::snapshots::pending;
+use super::snapshots::{NO_VOLUME, pending};
 use super::tags::{TagSpecs, write_tags};
 use crate::api::error::ApiError;
 use crate::api::xml::Xml;
@@ -113,8 +113,7 @@ pub(super) fn copy_snapshot(call: &mut Call<'_>, xml: &mut Xml) -> Result<(), Ap
     let fallback = format!("[Copied {id} from {source_region}]");
     let copy = pending(
         call,
-        // The documented id of a volume that is none.
-        "vol-ffffffff",
+        NO_VOLUME,
         source.size_gib,
         encrypted,
         kms_key,
@@ -134,7 +133,7 @@ fn capture(call: &Call<'_>, snapshot: &Snapshot, from: std::path::PathBuf) -> Ca
         region: call.region.name.to_owned(),
         image: None,
         parts: vec![Part {
-            from,
+            from: Some(from),
             snapshot: snapshot.id.clone(),
         }],
         reboot: false,

@@ -27,6 +27,9 @@ const FILTERS: &[&str] = &[
     "volume-size",
 ];
 
+/// The documented id of a volume that is none.
+pub(crate) const NO_VOLUME: &str = "vol-ffffffff";
+
 /// A snapshot of this volume, before its copy is made.
 pub(super) fn pending(
     call: &Call<'_>,
@@ -41,6 +44,7 @@ pub(super) fn pending(
         owner: ACCOUNT.to_owned(),
         description,
         volume: volume.to_owned(),
+        lineage: (volume == NO_VOLUME).then(|| id.clone()),
         size_gib,
         encrypted,
         kms_key,
@@ -220,6 +224,7 @@ mod tests {
                 owner: String::new(),
                 description: String::new(),
                 volume: String::new(),
+                lineage: None,
                 size_gib: 8,
                 encrypted: false,
                 kms_key: None,

@@ -75,7 +75,7 @@ fn read_tags(params: &Level<'_>) -> Result<Tags, ApiError> {
     Ok(tags)
 }
 
-fn check(key: &str, value: &str) -> Result<(), ApiError> {
+pub(crate) fn check(key: &str, value: &str) -> Result<(), ApiError> {
     if key.to_ascii_lowercase().starts_with("aws:") {
         return Err(ApiError::invalid(
             "Tag keys starting with 'aws:' are reserved for internal use",

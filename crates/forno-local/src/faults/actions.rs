@@ -34,10 +34,13 @@ impl Actions {
             .any(|glob| glob.matches(action) || glob.matches(&whole))
     }
 
-    /// Whether one of these actions, of EC2 or Systems Manager, is meant.
+    /// Whether one of these actions, of a service that makes or moves things, is meant.
     pub(super) fn any_of(&self, actions: &[&str]) -> bool {
+        let services = [ServiceName::Ec2, ServiceName::Ebs, ServiceName::Ssm];
         actions.iter().any(|action| {
-            self.matches(ServiceName::Ec2, action) || self.matches(ServiceName::Ssm, action)
+            services
+                .iter()
+                .any(|service| self.matches(*service, action))
         })
     }
 }
@@ -71,10 +74,12 @@ impl From<Actions> for String {
 /// Every action of every service.
 fn known() -> impl Iterator<Item = (ServiceName, &'static str)> {
     let ec2 = crate::ec2::names().map(|name| (ServiceName::Ec2, name));
+    let ebs = crate::ebs::names().map(|name| (ServiceName::Ebs, name));
     let iam = crate::iam::names().map(|name| (ServiceName::Iam, name));
     let ssm = crate::ssm::names().map(|name| (ServiceName::Ssm, name));
     let s3 = crate::s3::names().map(|name| (ServiceName::S3, name));
-    ec2.chain(iam)
+    ec2.chain(ebs)
+        .chain(iam)
         .chain(ssm)
         .chain(s3)
         .chain(crate::service::STS_ACTIONS.map(|name| (ServiceName::Sts, name)))

@@ -19,6 +19,8 @@ const LONGEST_NAME: usize = 64;
 pub enum ServiceName {
     /// Elastic Compute Cloud.
     Ec2,
+    /// The direct APIs of Elastic Block Store.
+    Ebs,
     /// Identity and Access Management.
     Iam,
     /// Security Token Service.
@@ -37,6 +39,7 @@ impl ServiceName {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ec2 => "ec2",
+            Self::Ebs => "ebs",
             Self::Iam => "iam",
             Self::Sts => "sts",
             Self::Ssm => "ssm",

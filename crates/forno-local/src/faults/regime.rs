@@ -263,6 +263,7 @@ fn strike(fault: &Fault) -> Option<Strike> {
 fn too_many(service: ServiceName) -> InjectedError {
     let (code, message) = match service {
         ServiceName::Ec2 => ("RequestLimitExceeded", "Request limit exceeded."),
+        ServiceName::Ebs => ("RequestThrottledException", "Rate exceeded"),
         ServiceName::Iam | ServiceName::Sts => ("Throttling", "Rate exceeded"),
         ServiceName::Ssm | ServiceName::SsmMessages => ("ThrottlingException", "Rate exceeded"),
         ServiceName::S3 => ("SlowDown", "Please reduce your request rate."),

@@ -101,7 +101,7 @@ impl Then {
     pub(super) fn needs(&self) -> &'static [&'static str] {
         match self {
             Self::ImageFailed(_) | Self::ImagePending => &["CreateImage"],
-            Self::SnapshotError(_) => &["CreateImage", "CreateSnapshot"],
+            Self::SnapshotError(_) => &["CompleteSnapshot", "CreateImage", "CreateSnapshot"],
             Self::InstanceTerminated(_) => &[
                 "CreateImage",
                 "RebootInstances",

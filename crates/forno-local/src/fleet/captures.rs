@@ -106,6 +106,9 @@ impl Fleet {
         part: &Part,
         cancel: &CancellationToken,
     ) -> Result<(), Reason> {
+        let Some(from) = &part.from else {
+            return Ok(());
+        };
         let to = self.store.read(|world| {
             let snapshots = &world.regions.get(region)?.snapshots;
             Some(snapshots.get(&part.snapshot)?.disk.clone())
@@ -124,7 +127,7 @@ impl Fleet {
                 fleet.show_percent(&region, &shown, percent);
             }
         };
-        forno_machine::copy_disk(&part.from, &to, progress, cancel)
+        forno_machine::copy_disk(from, &to, progress, cancel)
             .await
             .map_err(|error| internal(chain(&error)))
     }

@@ -98,10 +98,10 @@ pub(crate) struct Capture {
     pub(crate) image_due: Instant,
 }
 
-/// A disk to copy, and the snapshot that it becomes.
+/// A disk to copy, and the snapshot that it becomes. `None`: that has its data already.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
-    pub(crate) from: PathBuf,
+    pub(crate) from: Option<PathBuf>,
     pub(crate) snapshot: String,
 }
 

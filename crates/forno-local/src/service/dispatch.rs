@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::denial;
 use crate::api::error::ApiError;
 use crate::credentials::Credentials;
+use crate::ebs::Assemblies;
 use crate::faults::{Asked, InjectedError, Marks, Moment, Regime, Reply, ServiceName, Strike};
 use crate::fleet::{Fleet, Order};
 use crate::sessions::{Everybody, Sessions};
@@ -29,19 +30,21 @@ pub(crate) struct Service {
     pub(crate) regime: Regime,
     /// What Systems Manager knows of commands and sessions.
     pub(crate) memory: Memory,
+    /// Snapshots that are being put together.
+    pub(crate) assemblies: Assemblies,
     /// Cancelled when the endpoint ends: nobody waits any longer.
     pub(crate) ending: CancellationToken,
 }
 
 /// The result of an action before anybody hears of it.
 #[derive(Debug, Default)]
-pub(super) struct Performed {
-    pub(super) body: Vec<u8>,
+pub(crate) struct Performed {
+    pub(crate) body: Vec<u8>,
     /// Whether the world changed and must be safe before the reply.
-    pub(super) changed: bool,
-    pub(super) orders: Vec<Order>,
+    pub(crate) changed: bool,
+    pub(crate) orders: Vec<Order>,
     /// What the orders are to suffer.
-    pub(super) marks: Marks,
+    pub(crate) marks: Marks,
 }
 
 /// What the client of a call gets.
@@ -120,7 +123,7 @@ impl Service {
 
     /// Carries out an action: its work, then its change to disk, then its
     /// orders to the machines. Only then is there a reply.
-    pub(super) async fn perform<W>(self: &Arc<Self>, work: W) -> Result<Vec<u8>, ApiError>
+    pub(crate) async fn perform<W>(self: &Arc<Self>, work: W) -> Result<Vec<u8>, ApiError>
     where
         W: FnOnce(&Self) -> Result<Performed, ApiError> + Send + 'static,
     {

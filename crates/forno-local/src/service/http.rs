@@ -16,7 +16,7 @@ use super::auth::Protocol;
 use super::dispatch::{Answer, Service};
 use super::line::Line;
 use super::s3::{self, Door};
-use super::{admin, channel, ec2, iam, ssm, sts};
+use super::{admin, channel, ebs, ec2, iam, ssm, sts};
 use crate::api::error::ApiError;
 use crate::api::params::Form;
 use crate::api::sigv4;
@@ -57,8 +57,11 @@ async fn answer(
     if parts.uri.path().starts_with(crate::channel::ROOT) {
         return channel::answer(service, parts, &line).await;
     }
+    if is_signed_for(&parts, ebs::SCOPE) {
+        return ebs::answer(service, parts, body, &line).await;
+    }
     let ours = parts.uri.path().starts_with(admin::ROOT);
-    if !ours && (parts.uri.path() != "/" || s3::is_meant(&parts)) {
+    if !ours && (parts.uri.path() != "/" || is_signed_for(&parts, s3::SCOPE)) {
         return s3::answer(service, parts, body, &line, Door::Host).await;
     }
     if !ours && parts.method != Method::POST && parts.method != Method::GET {
@@ -191,8 +194,19 @@ fn protocol(parts: &Parts, form: Option<&Form>) -> Protocol {
     }
 }
 
+/// Whether a request says that it is signed for a service.
+fn is_signed_for(parts: &Parts, service: &str) -> bool {
+    let scoped = |credential: &str| credential.contains(&format!("/{service}/aws4_request"));
+    match parts.headers.get(header::AUTHORIZATION) {
+        Some(value) => value.to_str().is_ok_and(scoped),
+        None => crate::s3::Request::query_of(parts.uri.query().unwrap_or_default())
+            .get("X-Amz-Credential")
+            .is_some_and(|credential| scoped(credential)),
+    }
+}
+
 /// What of a request is signed.
-fn signed<'a>(parts: &'a Parts, body: &'a [u8]) -> sigv4::Request<'a> {
+pub(super) fn signed<'a>(parts: &'a Parts, body: &'a [u8]) -> sigv4::Request<'a> {
     sigv4::Request {
         method: parts.method.as_str(),
         path: parts.uri.path(),

@@ -5,6 +5,7 @@ mod auth;
 mod channel;
 mod denial;
 mod dispatch;
+mod ebs;
 mod ec2;
 mod http;
 mod iam;
@@ -13,7 +14,7 @@ mod s3;
 mod ssm;
 mod sts;
 
-pub(crate) use dispatch::Service;
+pub(crate) use dispatch::{Performed, Service};
 pub(crate) use http::{machine_router, router};
 pub(crate) use line::{Line, Lines};
 pub(crate) use sts::ACTIONS as STS_ACTIONS;

@@ -18,7 +18,7 @@ use crate::s3::{self, Address, Operation, Request};
 use crate::state::regions::Region;
 
 /// The name that a signature's scope must give.
-const SCOPE: &str = "s3";
+pub(super) const SCOPE: &str = "s3";
 
 /// Through which door a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,17 +28,6 @@ pub(super) enum Door {
     /// From inside a machine. There is no key there: it may only follow an URL
     /// of an object that somebody has signed for it.
     Machine,
-}
-
-/// Whether a request to the root, where all services answer, is one to S3.
-pub(super) fn is_meant(parts: &Parts) -> bool {
-    let scoped = |credential: &str| credential.contains(&format!("/{SCOPE}/aws4_request"));
-    match parts.headers.get(header::AUTHORIZATION) {
-        Some(value) => value.to_str().is_ok_and(scoped),
-        None => Request::query_of(parts.uri.query().unwrap_or_default())
-            .get("X-Amz-Credential")
-            .is_some_and(|credential| scoped(credential)),
-    }
 }
 
 pub(super) async fn answer(

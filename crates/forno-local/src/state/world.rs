@@ -374,6 +374,9 @@ pub(crate) struct Snapshot {
     pub(crate) owner: String,
     pub(crate) description: String,
     pub(crate) volume: String,
+    /// What it builds on, where that is not its volume.
+    #[serde(default)]
+    pub(crate) lineage: Option<String>,
     pub(crate) size_gib: u32,
     pub(crate) encrypted: bool,
     #[serde(default)]
@@ -631,6 +634,13 @@ impl ImageState {
             Self::Available => "available",
             Self::Failed(_) => "failed",
         }
+    }
+}
+
+impl Snapshot {
+    /// Snapshots of one lineage can be compared.
+    pub(crate) fn lineage(&self) -> &str {
+        self.lineage.as_deref().unwrap_or(&self.volume)
     }
 }
 

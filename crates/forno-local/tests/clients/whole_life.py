@@ -79,6 +79,29 @@ class WholeLife(Case):
         refused.until(lambda: refused.closed)
         self.assertIn("connection refused", refused.closed["Output"])
 
+    def registered(self, snapshot):
+        """An image of a snapshot, once that is completed."""
+        self.eventually(lambda: self.ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]["State"] == "completed",
+                        "the snapshot")
+        image = self.ec2.register_image(
+            Name=unique("registered"), Architecture="x86_64", VirtualizationType="hvm", EnaSupport=True,
+            RootDeviceName="/dev/xvda", BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot}}])["ImageId"]
+        self.addCleanup(self.forget, image)
+        return image
+
+    def carried_over(self, snapshot):
+        """Another snapshot of the same blocks, by the EBS direct APIs."""
+        ebs = client("ebs")
+        listed = ebs.list_snapshot_blocks(SnapshotId=snapshot)
+        made = ebs.start_snapshot(VolumeSize=listed["VolumeSize"])["SnapshotId"]
+        for block in listed["Blocks"]:
+            got = ebs.get_snapshot_block(SnapshotId=snapshot, **block)
+            data = got["BlockData"].read()
+            ebs.put_snapshot_block(SnapshotId=made, BlockIndex=block["BlockIndex"], BlockData=data, DataLength=len(data),
+                                   Checksum=got["Checksum"], ChecksumAlgorithm="SHA256")
+        ebs.complete_snapshot(SnapshotId=made, ChangedBlocksCount=len(listed["Blocks"]))
+        return made
+
     def test_whole_life(self):
         iam, role = client("iam"), unique("role")
         iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": {
@@ -134,15 +157,13 @@ class WholeLife(Case):
         says("echo again | sudo tee /etc/marker && sudo sync")
         volume = next(one["Ebs"]["VolumeId"] for one in second["BlockDeviceMappings"] if one["DeviceName"] == "/dev/xvda")
         snapshot = self.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
-        self.eventually(lambda: self.ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]["State"] == "completed",
-                        "the snapshot")
-        registered = self.ec2.register_image(
-            Name=unique("registered"), Architecture="x86_64", VirtualizationType="hvm", EnaSupport=True,
-            RootDeviceName="/dev/xvda", BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot}}])["ImageId"]
-        self.addCleanup(self.forget, registered)
-        third, asked = self.boot(registered, key)
+        third, asked = self.boot(self.registered(snapshot), key)
         self.assertEqual(asked("cat /etc/marker"), "again")
         self.terminate(third["InstanceId"])
+        # And once more, carried over block by block.
+        fourth, asked = self.boot(self.registered(self.carried_over(snapshot)), key)
+        self.assertEqual(asked("cat /etc/marker"), "again")
+        self.terminate(fourth["InstanceId"])
         # A guest that shuts itself down stops, and says why.
         says("sudo systemctl poweroff")
         stopped = self.until(second["InstanceId"], "stopped")

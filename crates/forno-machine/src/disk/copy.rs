@@ -149,7 +149,8 @@ fn write_without_zeroes(target: &File, data: &[u8], at: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn data_extents(file: &File, length: u64) -> io::Result<Vec<(u64, u64)>> {
+/// Where a sparse file holds data: from and to, in bytes.
+pub fn data_extents(file: &File, length: u64) -> io::Result<Vec<(u64, u64)>> {
     let mut extents = Vec::new();
     let mut at = 0;
     while at < length {
