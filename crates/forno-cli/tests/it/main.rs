@@ -10,6 +10,7 @@ mod containers;
 mod crowd;
 mod examples;
 mod failures;
+mod foreign;
 mod interrupts;
 mod killed;
 mod lifecycle;
