@@ -18,10 +18,9 @@ pub(super) async fn registration(
     step: &StepId,
     builder: Option<&InstanceId>,
 ) -> Result<Registration, Error> {
-    let known = snapshot::known_of_image(ctx);
     let snapshots = match builder {
         Some(builder) => snapshot::of_image(ctx, step, builder, shown(ctx, step)).await?,
-        None => known,
+        None => snapshot::known_of_image(ctx),
     };
     let prepared = &ctx.prepared;
     let source = &prepared.source;

@@ -159,7 +159,7 @@ fn intent<T: DeserializeOwned>(effect: &Effect) -> Result<T, Trouble> {
 impl CloudUndo {
     async fn key_pair(&self, effect: &Effect) -> Result<Attempt, Trouble> {
         let intent: NamedIntent = intent(effect)?;
-        let look = async || {
+        let look = || async {
             let by = names::found_by(&self.bake, &intent.step);
             let (named, tagged) = tokio::try_join!(
                 self.gateway.key_pair_named(&intent.name),
@@ -174,23 +174,13 @@ impl CloudUndo {
             );
             Ok::<_, Error>(found)
         };
-        let there = look().await?;
-        if there.is_empty() {
-            return Ok(Attempt::Absent);
-        }
-        for name in &there {
-            self.gateway.delete_key_pair(name).await?;
-        }
-        Ok(if look().await?.is_empty() {
-            Attempt::Gone
-        } else {
-            going("being deleted")
-        })
+        let delete = |name: String| async move { self.gateway.delete_key_pair(&name).await };
+        remove(look, delete, "in use").await
     }
 
     async fn security_group(&self, effect: &Effect) -> Result<Attempt, Trouble> {
         let intent: NamedIntent = intent(effect)?;
-        let look = async || {
+        let look = || async {
             let by = names::found_by(&self.bake, &intent.step);
             let (named, tagged) = tokio::try_join!(
                 self.gateway.security_groups_named(&intent.name),
@@ -205,24 +195,8 @@ impl CloudUndo {
                     .collect::<BTreeSet<SecurityGroupId>>(),
             )
         };
-        let there = look().await?;
-        if there.is_empty() {
-            return Ok(Attempt::Absent);
-        }
-        for id in &there {
-            match self.gateway.delete_security_group(id).await {
-                Err(error) if error.kind() == Kind::DependencyViolation => {
-                    return Ok(going("in use by a machine that is ending"));
-                }
-                Err(error) if error.kind() == Kind::NotFound => {}
-                other => other?,
-            }
-        }
-        Ok(if look().await?.is_empty() {
-            Attempt::Gone
-        } else {
-            going("being deleted")
-        })
+        let delete = |id| async move { self.gateway.delete_security_group(&id).await };
+        remove(look, delete, "in use by a machine that is ending").await
     }
 
     /// S3 knows its buckets by name at once, and no one else has this name.
@@ -262,9 +236,16 @@ impl CloudUndo {
         let known = effects::id(effect).and_then(|id| InstanceId::new(id).ok());
         let by = names::found_by(&self.bake, &intent.step);
         let known_ids: Vec<InstanceId> = known.iter().cloned().collect();
+        let of_token = async {
+            match self.gateway.instances_of_token(&intent.client_token).await {
+                // Not every endpoint can look so; tags tell the same.
+                Err(error) if error.kind() == Kind::Unsupported => Ok(Vec::new()),
+                found => found,
+            }
+        };
         let (by_id, by_token, by_tags) = tokio::try_join!(
             self.gateway.instances(&known_ids),
-            self.gateway.instances_of_token(&intent.client_token),
+            of_token,
             self.gateway.instances_tagged(&by),
         )?;
         let found = || by_id.iter().chain(&by_token);
@@ -351,7 +332,7 @@ impl CloudUndo {
         let known = effects::id(effect).and_then(|id| SnapshotId::new(id).ok());
         let known_ids: Vec<SnapshotId> = known.iter().cloned().collect();
         let by = names::found_by(&self.bake, &intent.step);
-        let look = async || {
+        let look = || async {
             let (by_id, tagged) = tokio::try_join!(
                 self.gateway.snapshots(&known_ids),
                 self.gateway.snapshots_tagged(&by),
@@ -363,24 +344,8 @@ impl CloudUndo {
             let found = by_id.into_iter().chain(tagged);
             Ok::<_, Error>(found.map(|snapshot| snapshot.id).collect::<BTreeSet<_>>())
         };
-        let there = look().await?;
-        if there.is_empty() {
-            return Ok(Attempt::Absent);
-        }
-        for id in &there {
-            match self.gateway.delete_snapshot(id).await {
-                Err(error) if error.kind() == Kind::DependencyViolation => {
-                    return Ok(going("in use by an image that is going"));
-                }
-                Err(error) if error.kind() == Kind::NotFound => {}
-                other => other?,
-            }
-        }
-        Ok(if look().await?.is_empty() {
-            Attempt::Gone
-        } else {
-            going("being deleted")
-        })
+        let delete = |id| async move { self.gateway.delete_snapshot(&id).await };
+        remove(look, delete, "in use by an image that is going").await
     }
 
     async fn copy(&self, effect: &Effect) -> Result<Attempt, Trouble> {
@@ -452,6 +417,35 @@ impl CloudUndo {
             going("being deregistered")
         })
     }
+}
+
+/// Removes what is there, and looks again.
+async fn remove<T, L, D>(
+    look: impl Fn() -> L,
+    delete: impl Fn(T) -> D,
+    in_use: &str,
+) -> Result<Attempt, Trouble>
+where
+    T: Ord,
+    L: Future<Output = Result<BTreeSet<T>, Error>>,
+    D: Future<Output = Result<(), Error>>,
+{
+    let there = look().await?;
+    if there.is_empty() {
+        return Ok(Attempt::Absent);
+    }
+    for one in there {
+        match delete(one).await {
+            Err(error) if error.kind() == Kind::DependencyViolation => return Ok(going(in_use)),
+            Err(error) if error.kind() == Kind::NotFound => {}
+            other => other?,
+        }
+    }
+    Ok(if look().await?.is_empty() {
+        Attempt::Gone
+    } else {
+        going("being deleted")
+    })
 }
 
 fn going(state: &str) -> Attempt {

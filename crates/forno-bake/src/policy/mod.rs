@@ -212,18 +212,22 @@ impl<'a> Needs<'a> {
         Statement::new("Look", actions, self.here())
     }
 
+    /// What makes something that is tagged from the first moment.
+    fn makers(&self) -> Vec<&'static str> {
+        let wanted = [
+            ("ec2:RunInstances", true),
+            ("ec2:CreateImage", self.creates_image()),
+            ("ec2:RegisterImage", self.registers()),
+            ("ec2:CreateSnapshot", self.makes_snapshots()),
+            ("ec2:ImportKeyPair", self.has_key()),
+            ("ec2:CreateSecurityGroup", self.makes_group()),
+        ];
+        let wanted = wanted.into_iter().filter(|(_, is_wanted)| *is_wanted);
+        wanted.map(|(action, _)| action).collect()
+    }
+
     /// What is made comes with its tags, or not at all.
     fn make(&self) -> Statement {
-        let mut actions = vec!["ec2:RunInstances"];
-        if self.creates_image() {
-            actions.push("ec2:CreateImage");
-        }
-        if self.registers() {
-            actions.push("ec2:RegisterImage");
-        }
-        if self.makes_snapshots() {
-            actions.push("ec2:CreateSnapshot");
-        }
         let mut kinds = vec![
             "instance",
             "volume",
@@ -232,17 +236,15 @@ impl<'a> Needs<'a> {
             "snapshot",
         ];
         if self.has_key() {
-            actions.push("ec2:ImportKeyPair");
             kinds.push("key-pair");
         }
         if self.makes_group() {
-            actions.push("ec2:CreateSecurityGroup");
             kinds.push("security-group");
         }
         let tagged = self
             .here()
             .equals(resource_tag("aws:RequestTag"), &self.images);
-        Statement::new("Make", actions, tagged).on(self.ec2(&kinds))
+        Statement::new("Make", self.makers(), tagged).on(self.ec2(&kinds))
     }
 
     /// What a machine is made of, and where it stands.
@@ -296,26 +298,11 @@ impl<'a> Needs<'a> {
 
     /// Tags are only put on while something is made.
     fn tag(&self) -> Statement {
-        let mut makers = vec!["RunInstances"];
-        if self.creates_image() {
-            makers.push("CreateImage");
-        }
-        if self.registers() {
-            makers.push("RegisterImage");
-        }
-        if self.makes_snapshots() {
-            makers.push("CreateSnapshot");
-        }
-        if self.has_key() {
-            makers.push("ImportKeyPair");
-        }
-        if self.makes_group() {
-            makers.push("CreateSecurityGroup");
-        }
-        if self.copies() {
-            makers.push("CopyImage");
-        }
-        let makers: Vec<String> = makers.into_iter().map(str::to_owned).collect();
+        let copy = self.copies().then_some("ec2:CopyImage");
+        let makers = self.makers().into_iter().chain(copy);
+        let makers: Vec<String> = makers
+            .map(|action| action.trim_start_matches("ec2:").to_owned())
+            .collect();
         let making = self.here().equals("ec2:CreateAction", &makers);
         Statement::new("TagWhatIsMade", vec!["ec2:CreateTags"], making)
             .on(vec![self.arn("ec2", "*", "*/*")])
@@ -410,16 +397,28 @@ impl<'a> Needs<'a> {
             vec![self.arn("iam", "*", &resource)]
         };
         let all = Condition::default;
-        let roles = vec![
+        // What gives rights: only within the boundaries that the recipes name, where each
+        // names one.
+        let boundaries: Option<BTreeSet<String>> = self
+            .recipes
+            .iter()
+            .filter_map(|recipe| recipe.builder.temporary_profile.as_ref())
+            .map(|profile| profile.permissions_boundary.clone())
+            .collect();
+        let boundaries: Vec<String> = boundaries.unwrap_or_default().into_iter().collect();
+        let bounded = all().equals("iam:PermissionsBoundary", &boundaries);
+        let grants = vec![
             "iam:AttachRolePolicy",
             "iam:CreateRole",
+            "iam:PutRolePolicy",
+        ];
+        let roles = vec![
             "iam:DeleteRole",
             "iam:DeleteRolePolicy",
             "iam:DetachRolePolicy",
             "iam:GetRole",
             "iam:ListAttachedRolePolicies",
             "iam:ListRolePolicies",
-            "iam:PutRolePolicy",
             "iam:TagRole",
         ];
         let profiles = vec![
@@ -434,6 +433,7 @@ impl<'a> Needs<'a> {
             Condition::default().equals("iam:PassedToService", &["ec2.amazonaws.com".to_owned()]);
         let pass = vec!["iam:PassRole"];
         vec![
+            Statement::new("GrantOwnRoles", grants, bounded).on(below("role")),
             Statement::new("OwnRoles", roles, all()).on(below("role")),
             Statement::new("OwnProfiles", profiles, all()).on(below("instance-profile")),
             Statement::new("PassOwnRoles", pass, to).on(below("role")),

@@ -295,6 +295,36 @@ async fn a_denial_that_may_not_be_read_out_is_handed_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_may_make_roles_makes_none_beyond_its_boundary() {
+    let rig = Rig::start().await;
+    fs_err::write(rig.path().join("images/large"), "small").unwrap();
+    let grants = |text: &str| {
+        let recipe = rig.recipe("one", text);
+        let scope = PolicyScope {
+            region: None,
+            connect: None,
+        };
+        let policy = Policy::of(std::slice::from_ref(&recipe), &scope);
+        let written = serde_json::to_value(&policy).unwrap();
+        let all = written["Statement"].as_array().unwrap().clone();
+        let mut all = all.into_iter();
+        all.find(|one| one["Sid"] == "GrantOwnRoles").unwrap()
+    };
+    let arn = "arn:aws:iam::111122223333:policy/bakers";
+    let with = format!("[builder.temporary_profile]\npermissions_boundary = \"{arn}\"");
+    let bounded = grants(&PROFILED.replace("[builder.temporary_profile]", &with));
+    let condition = bounded["Condition"].to_string();
+    assert!(
+        condition.contains("iam:PermissionsBoundary") && condition.contains(arn),
+        "{bounded}"
+    );
+    let own = "arn:aws:iam::*:role/forno/forno-*";
+    assert!(bounded["Resource"].to_string().contains(own), "{bounded}");
+    assert!(!grants(PROFILED).to_string().contains("PermissionsBoundary"));
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_is_written_as_iam_reads_it() {
     let rig = Rig::start().await;
     fs_err::write(rig.path().join("images/large"), "small").unwrap();

@@ -12,8 +12,6 @@ nowhere else:
    reply: a loopback address of that instance's own, where its machine's sshd listens.
 3. Moto's CreateImage cannot tag snapshots. Those tags are taken out of the call and asked of moto
    itself, by CreateTags on the snapshots that it made.
-4. Moto's DescribeInstances cannot filter by client token, though it shows it. Such a filter becomes one of
-   the ids of the instances that moto shows with that token.
 """
 
 import logging
@@ -62,8 +60,7 @@ class Proxy(BaseHTTPRequestHandler):
         form = dict(parse_qsl(body.decode(), keep_blank_values=True)) if of_ec2 else {}
         action = form.get("Action")
         form, snapshot_tags = without_snapshot_tags(form)
-        by_token = self.server.without_token_filter(form)
-        body = urlencode(form).encode() if snapshot_tags or by_token else body
+        body = urlencode(form).encode() if snapshot_tags else body
         status, headers, reply = self.server.ask(self.command, self.path, self.headers, body)
         if status == 500 and reply.lstrip().startswith(b"<!doctype html>") and of_ec2:
             status, headers, reply = 400, {"Content-Type": "text/xml"}, refusal(action).encode()
@@ -124,22 +121,6 @@ class Endpoint(ThreadingHTTPServer):
                 return reply.status, dict(reply.headers), reply.read()
         except urllib.error.HTTPError as reply:
             return reply.code, dict(reply.headers), reply.read()
-
-    def without_token_filter(self, form):
-        """Whether the form has had one."""
-        filters = [key.removesuffix(".Name") for key, value in form.items()
-                   if key.startswith("Filter.") and key.endswith(".Name") and value == "client-token"]
-        if form.get("Action") != "DescribeInstances" or not filters:
-            return False
-        reservations = self.ec2.describe_instances()["Reservations"]
-        made = [one for reservation in reservations for one in reservation["Instances"]]
-        for one in filters:
-            values = [key for key in form if key.startswith(one + ".Value.")]
-            tokens = [form.pop(key) for key in values]
-            ids = [instance["InstanceId"] for instance in made if instance.get("ClientToken") in tokens]
-            form[one + ".Name"] = "instance-id"
-            form.update({f"{one}.Value.{place}": id for place, id in enumerate(ids or ["none"], 1)})
-        return True
 
     def tag_snapshots(self, image, tags):
         mappings = self.ec2.describe_images(ImageIds=[image])["Images"][0]["BlockDeviceMappings"]
