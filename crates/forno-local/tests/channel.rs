@@ -146,9 +146,9 @@ shell.send(channel.SIZE, b'{"cols":100,"rows":40}')
 shell.send(channel.SIZE, b'no size')
 shell.write(b'stty size\n')
 shell.until(lambda: b'40 100\r\n' in shell.data)
-# Ctrl-C reaches what runs in it.
-shell.write(b'sleep 600\n')
-time.sleep(0.3)
+# Ctrl-C reaches what runs in it, once it says so.
+shell.write(b'sh -c "echo runs-\\$((40 + 2)); exec sleep 600"\n')
+shell.until(lambda: b'runs-42\r\n' in shell.data)
 shell.write(b'\x03')
 shell.write(b'echo then-$((1 + 1)); exit\n')
 shell.until(lambda: shell.closed)
